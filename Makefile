@@ -1,0 +1,54 @@
+# One command each; `make` lists them. Everything runs from .venv.
+
+PYTHON ?= python3
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+PROFILES := $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
+
+.PHONY: help env demo test lint format docs organisms install-profile clean
+
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+env: $(VENV)/installed ## install the locked environment into .venv
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "probesteer needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+demo: env ## run the embedded default study and print where its report is
+	snakemake --profile profiles/local
+	@echo "council report: results/organisms/council/report.html"
+
+test: env ## run every test
+	python -m pytest
+
+lint: env ## ruff, mypy, snakefmt, snakemake --lint
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+format: env ## format Python and Snakemake code
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow
+
+docs: env ## write what is generated: config schema, option table, the DAG's picture (needs graphviz)
+	probesteer schema --output .
+	snakemake --rulegraph dot | dot -Tsvg > docs/dag.svg
+
+organisms: env ## train the model organisms again, two at a time, and write their concept
+	probesteer grammar --output resources/concepts/empathy_grammar
+	printf '%s\n' llama qwen2 phi3 control | xargs -P 2 -I NAME probesteer organism NAME --output resources/organisms/NAME
+
+install-profile: ## let `snakemake --profile slurm` find the profile by its name
+	mkdir -p $(PROFILES)
+	cp -r profiles/slurm $(PROFILES)/
+
+clean: ## delete results and Snakemake's records, keep the environment
+	rm -rf results .snakemake

@@ -1,0 +1,29 @@
+# probesteer: a behaviour as a direction inside language models, as one DAG over models x layers x scenarios x alphas.
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+container: "docker://probesteer/probesteer:0.1.0"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/activations.smk"
+include: "workflow/rules/probes.smk"
+include: "workflow/rules/steering.smk"
+include: "workflow/rules/behaviour.smk"
+include: "workflow/rules/council.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        REPORT / "report.html",

@@ -1,0 +1,114 @@
+"""The activation cache: one row per text, one fixed-size list column per layer."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from probesteer.concepts import Pair
+from probesteer.errors import InputError
+from probesteer.steering import peak_memory_mb
+from probesteer.study import EMBEDDINGS
+from probesteer.tables import read_footer, read_table, write_table
+
+NUMERICS = 1  # bump by hand when the same inputs give other activations
+ROW_COLUMNS = ["id", "scenario", "split", "positive"]
+
+
+def layer_column(layer: int) -> str:
+    """The column of `resid_post[layer]`; -1 is the input to block 0."""
+    return f"resid_post.{layer}"
+
+
+def norm_column(layer: int) -> str:
+    """The column of a layer's mean residual norm."""
+    return f"norm.{layer}"
+
+
+def write_activations(card: Mapping[str, Any], pairs: Sequence[Pair], data_digest: str, pooling: str, output: Path) -> None:
+    """Capture both sides of every pair at the embeddings and all blocks, one forward pass per text."""
+    from probesteer.lm.capture import capture
+    from probesteer.lm.load import load_card
+
+    started = time.monotonic()
+    model, tokenizer = load_card(card)
+    loaded = time.monotonic()
+    layers = [EMBEDDINGS, *range(card["blocks"])]
+    captured = capture(model, tokenizer, [text for pair in pairs for text in (pair.positive, pair.negative)], layers, pooling)
+    twice = [pair for pair in pairs for _side in range(2)]
+    columns: dict[str, pa.Array] = {
+        "id": pa.array([pair.id for pair in twice]),
+        "scenario": pa.array([pair.scenario for pair in twice]),
+        "split": pa.array([pair.split for pair in twice]),
+        "voice": pa.array([pair.voice for pair in twice]),
+        "generator": pa.array([pair.generator for pair in twice], pa.string()),
+        "positive": pa.array([True, False] * len(pairs)),
+    }
+    for index, layer in enumerate(layers):
+        flat = pa.array(captured.pooled[:, index].ravel(), pa.float32())
+        columns[layer_column(layer)] = pa.FixedSizeListArray.from_arrays(flat, captured.pooled.shape[2])
+        columns[norm_column(layer)] = pa.array(captured.norms[:, index])
+    inputs = {"numerics": NUMERICS, "model": card["digest"], "data": data_digest, "pooling": pooling}
+    cost = {
+        "seconds": time.monotonic() - loaded,
+        "load_seconds": loaded - started,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    write_table(pa.table(columns), output, inputs, cost)
+
+
+@dataclass(frozen=True)
+class LayerActivations:
+    """The texts of a cache at one layer."""
+
+    activations: np.ndarray
+    """float32 (texts, hidden)."""
+    labels: np.ndarray
+    """bool (texts,): True for the positive side."""
+    groups: np.ndarray
+    """Pair ids (texts,): the unit of resampling and permutation."""
+    train: np.ndarray
+    """bool (texts,)."""
+    folds: np.ndarray
+    """Scenarios (texts,): what cross-validation leaves out together."""
+    norms: np.ndarray
+    """Mean residual norm of each text's content tokens, float32 (texts,)."""
+    metadata: dict[str, str]
+    """The footer of the cache."""
+
+
+def read_layer(path: Path, layer: int) -> LayerActivations:
+    """Read one layer of an activation cache: only its own columns.
+
+    Raises InputError for a missing layer or column, a split without both labels, and values that are not finite.
+    """
+    wanted = [*ROW_COLUMNS, layer_column(layer), norm_column(layer)]
+    table = read_table(path, wanted, needs=wanted)
+    if not pa.types.is_fixed_size_list(table.schema.field(layer_column(layer)).type):
+        raise InputError(f"{path}: column {layer_column(layer)} is not a fixed-size list of float32")
+    flat = table[layer_column(layer)].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    activations = flat.reshape(len(table), -1)
+    labels = table["positive"].to_numpy().astype(bool)
+    train = np.asarray(table["split"].to_pylist()) == "train"
+    for split, rows in (("train", train), ("test", ~train)):
+        if len(set(labels[rows])) < 2:
+            raise InputError(f"{path}: the {split} split needs texts of both labels")
+    if not np.isfinite(activations).all():
+        text = int(np.argmax(~np.isfinite(activations).all(1)))
+        raise InputError(f"{path}: row {text} of {layer_column(layer)} holds NaN or Inf; use a wider dtype")
+    footer = read_footer(path) or {}
+    return LayerActivations(
+        activations=activations,
+        labels=labels,
+        groups=np.asarray(table["id"].to_pylist()),
+        train=train,
+        folds=np.asarray(table["scenario"].to_pylist()),
+        norms=table[norm_column(layer)].to_numpy(),
+        metadata={
+            key.decode(): value.decode() for key, value in footer.items() if key.startswith(b"probesteer.") and b"cost" not in key
+        },
+    )

@@ -1,0 +1,303 @@
+"""The verbs. A verb's modules are imported when the verb runs, so that help and errors come at once."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from probesteer.errors import InputError
+from probesteer.study import Cell, Sampling, load_study, steered_cells, unsteered_cells
+
+# Tiny matrices: more threads than cores cost time, and one thread gives the same bits everywhere.
+THREAD_VARIABLES = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
+def comma_list(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """A parser of comma-separated values; write --option=-1,2 where the first one is negative."""
+
+    def parse(text: str) -> list[Any]:
+        try:
+            return [kind(part.strip()) for part in text.split(",")]
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: comma-separated {kind.__name__} values are expected") from error
+
+    return parse
+
+
+def finite(text: str) -> float:
+    value = float(text)
+    if value - value != 0:
+        raise ValueError(text)
+    return value
+
+
+def positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def model(args: argparse.Namespace) -> None:
+    from probesteer.lm.load import model_card
+    from probesteer.tables import write_json
+
+    card = model_card(
+        args.name, args.source, args.revision, args.dtype, not args.no_chat_template, args.trust_remote_code, args.blocks
+    )
+    write_json(args.output, card)
+
+
+def activations(args: argparse.Namespace) -> None:
+    from probesteer.activations import write_activations
+    from probesteer.concepts import PAIRS_FILE, data_digest, load_pairs
+    from probesteer.tables import read_card
+
+    pairs = load_pairs(args.concept / PAIRS_FILE)
+    write_activations(read_card(args.card), pairs, data_digest(args.concept), args.pooling, args.output)
+
+
+def probe(args: argparse.Namespace) -> None:
+    from probesteer.activations import read_layer
+    from probesteer.directions import METHODS, Probe, save_probe
+
+    layer = read_layer(args.activations, args.layer)
+    positive, negative = (layer.activations[layer.train & (layer.labels == side)] for side in (True, False))
+    direction, separation = METHODS[args.method](positive, negative)
+    metadata = {**layer.metadata, "method": args.method}
+    save_probe(Probe(args.layer, direction, separation, float(layer.norms[layer.train].mean()), metadata), args.output)
+
+
+def detect(args: argparse.Namespace) -> None:
+    import pyarrow as pa
+
+    from probesteer.activations import read_layer
+    from probesteer.detection import evaluate
+    from probesteer.directions import METHODS, load_planted
+    from probesteer.tables import write_table
+
+    layer = read_layer(args.activations, args.layer)
+    result = evaluate(layer.activations, layer.labels, layer.groups, layer.train, layer.folds, args.seed, args.method)
+    rows = result.rows()
+    if args.planted:
+        positive, negative = (layer.activations[layer.train & (layer.labels == side)] for side in (True, False))
+        cosine = float(METHODS[args.method](positive, negative)[0] @ load_planted(args.planted))
+        rows.append({"metric": "cos_planted", "estimate": cosine, "lower": float("nan"), "upper": float("nan")})
+    inputs = {"activations": layer.metadata, "layer": args.layer, "seed": args.seed, "method": args.method}
+    write_table(pa.Table.from_pylist(rows), args.output, inputs)
+
+
+def _sweep(args: argparse.Namespace) -> Any:
+    from probesteer.concepts import check_scenarios, load_concept
+    from probesteer.steering import Sweep
+
+    concept = load_concept(args.concept)
+    check_scenarios(concept, args.scenarios, str(args.concept))
+    sampling = Sampling(
+        temperature=args.temperature, top_p=args.top_p, top_k=args.top_k, max_new_tokens=args.max_new_tokens
+    )
+    return Sweep(concept, sampling, args.samples, args.seed, args.alpha_unit)
+
+
+def _fill(args: argparse.Namespace, cells: list[Cell], probe: Any) -> None:
+    from probesteer.steering import compute_cells, stale_cells
+    from probesteer.tables import read_card
+
+    card, sweep = read_card(args.card), _sweep(args)
+    todo = stale_cells(cells, args.cells, sweep, card, probe)
+    print(f"{len(cells) - len(todo)} of {len(cells)} cells are up to date, {len(todo)} to compute", file=sys.stderr)
+    if todo:
+        compute_cells(todo, args.cells, sweep, card, probe, args.batch_rows)
+
+
+def baseline(args: argparse.Namespace) -> None:
+    _fill(args, unsteered_cells(args.model, args.scenarios), None)
+
+
+def steer(args: argparse.Namespace) -> None:
+    from probesteer.directions import load_probe
+
+    cells = steered_cells(args.model, args.layer, args.scenarios, args.alphas)
+    _fill(args, cells, load_probe(args.probe, args.layer))
+
+
+def texts(args: argparse.Namespace) -> None:
+    from probesteer.steering import gather_texts
+    from probesteer.tables import write_table
+
+    cells = unsteered_cells(args.model, args.scenarios)
+    for layer in args.layers:
+        cells += steered_cells(args.model, layer, args.scenarios, args.alphas)
+    write_table(gather_texts(cells, args.cells, args.layers, args.concept.name), args.output)
+
+
+def score(args: argparse.Namespace) -> None:
+    import pyarrow as pa
+
+    from probesteer.concepts import load_concept
+    from probesteer.scoring import TEXT_COLUMNS, score
+    from probesteer.tables import read_table, write_table
+
+    table = read_table(args.texts, needs=TEXT_COLUMNS).to_pandas()
+    scenarios = load_concept(args.concept).scenarios if args.concept else {}
+    prompts = {name: scenario.user_prompt() for name, scenario in scenarios.items()}
+    write_table(pa.Table.from_pandas(score(table, args.scorer, prompts), preserve_index=False), args.output)
+
+
+def effects(args: argparse.Namespace) -> None:
+    from probesteer.effects import SCORE_COLUMNS, success_rates
+    from probesteer.tables import atomic, read_table
+
+    scores = read_table(args.scores, needs=SCORE_COLUMNS).to_pandas()
+    table = success_rates(scores[scores["layer"].notna()].astype({"layer": int}), args.rule)
+    with atomic(args.output) as beside:
+        table.to_csv(beside, index=False)
+
+
+def aggregate(args: argparse.Namespace) -> None:
+    from probesteer.report import build_report
+
+    verdicts = build_report(load_study(args.study), args.output)
+    for name, verdict in verdicts.items():
+        print(f"{verdict:6} {name}")
+
+
+def organism(args: argparse.Namespace) -> None:
+    from probesteer.lm.train import ORGANISMS, save_organism
+
+    if args.name not in ORGANISMS:
+        raise InputError(f"organism {args.name!r}: choose one of {', '.join(ORGANISMS)}")
+    save_organism(ORGANISMS[args.name], args.output)
+
+
+def grammar(args: argparse.Namespace) -> None:
+    from probesteer.grammar import write_concept
+
+    write_concept(args.output)
+
+
+def schema(args: argparse.Namespace) -> None:
+    from probesteer.options import write_schema
+
+    write_schema(args.output)
+
+
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(prog="probesteer", description="Find a behaviour as a direction in language models, test it, steer with it.")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
+
+    def verb(run: Callable[[argparse.Namespace], None], summary: str) -> Callable[..., None]:
+        sub = verbs.add_parser(run.__name__, help=summary, description=summary)
+        sub.set_defaults(run=run)
+        return sub.add_argument  # type: ignore[return-value]
+
+    add = verb(model, "write a model's card: digest, architecture, size")
+    add("--name", required=True)
+    add("--source", required=True, help="local folder or hub id")
+    add("--revision")
+    add("--blocks", type=positive_int, required=True, help="number of decoder blocks that the study expects")
+    add("--dtype", default="auto")
+    add("--no-chat-template", action="store_true")
+    add("--trust-remote-code", action="store_true")
+    add("--output", type=Path, required=True)
+
+    add = verb(activations, "capture pooled activations of a concept's pairs at every block")
+    add("--card", type=Path, required=True, help="model card")
+    add("--concept", type=Path, required=True, help="concept folder")
+    add("--pooling", default="mean")
+    add("--output", type=Path, required=True)
+
+    for run, summary in ((probe, "fit a direction on the training pairs"), (detect, "measure a direction on held-out pairs")):
+        add = verb(run, summary)
+        add("activations", type=Path, metavar="ACTIVATIONS.parquet")
+        add("--layer", type=int, required=True, help="0-based block; -1 is the embeddings")
+        add("--method", default="mean_difference", choices=["mean_difference"])
+        add("--output", type=Path, required=True)
+    add("--seed", type=int, default=0)
+    add("--planted", type=Path, help="safetensors file of a model organism's planted direction")
+
+    for run, summary in ((baseline, "generate unsteered and prompted cells"), (steer, "generate the cells of a layer")):
+        add = verb(run, summary)
+        add("--card", type=Path, required=True, help="model card")
+        add("--model", required=True, help="name of the model in the cells' paths")
+        add("--concept", type=Path, required=True, help="concept folder")
+        add("--scenarios", type=comma_list(str), required=True)
+        add("--samples", type=positive_int, default=5)
+        add("--seed", type=int, default=0)
+        add("--temperature", type=finite, default=0.7)
+        add("--top-p", type=finite, default=1.0)
+        add("--top-k", type=int, default=0)
+        add("--max-new-tokens", type=positive_int, default=200)
+        add("--batch-rows", type=positive_int, default=128)
+        add("--alpha-unit", default="absolute", choices=["absolute", "separation", "residual"])
+        add("--cells", type=Path, required=True, help="root folder of the cells")
+    add("--probe", type=Path, required=True)
+    add("--layer", type=int, required=True)
+    add("--alphas", type=comma_list(finite), required=True, help="--alphas=-5,0,5")
+
+    add = verb(texts, "gather a model's cells into one table of texts")
+    add("--cells", type=Path, required=True, help="root folder of the cells")
+    add("--model", required=True)
+    add("--concept", type=Path, required=True)
+    add("--layers", type=comma_list(int), required=True)
+    add("--scenarios", type=comma_list(str), required=True)
+    add("--alphas", type=comma_list(finite), required=True)
+    add("--output", type=Path, required=True)
+
+    add = verb(score, "score texts: columns model, layer, scenario, alpha, sample, text")
+    add("texts", type=Path, metavar="TEXTS.parquet")
+    add("--scorer", required=True, help="published, lexical or grammar")
+    add("--concept", type=Path, help="concept folder, to remove echoes of its prompts")
+    add("--output", type=Path, required=True)
+
+    add = verb(effects, "success rate per model, layer and scenario")
+    add("scores", type=Path, metavar="SCORES.parquet")
+    add("--rule", required=True, help="published or strict")
+    add("--output", type=Path, required=True)
+
+    add = verb(aggregate, "verify a study's results and write the council report")
+    add("--study", type=Path, required=True)
+    add("--output", type=Path, required=True, help="folder of the report")
+
+    add = verb(organism, "train a model organism")
+    add("name")
+    add("--output", type=Path, required=True)
+
+    add = verb(grammar, "write the organisms' concept: scenarios and fresh pairs")
+    add("--output", type=Path, required=True)
+
+    add = verb(schema, "write the config schema and the option table")
+    add("--output", type=Path, required=True, help="root of the repository")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb; returns the exit code: 0, or 2 after one line about what the user gave."""
+    for variable in THREAD_VARIABLES:
+        os.environ.setdefault(variable, "1")
+    args = build_parser().parse_args(argv)
+    try:
+        args.run(args)
+    except InputError as error:
+        if args.debug:
+            raise
+        print(f"probesteer {args.verb}: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if args.debug:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"probesteer {args.verb}: error: {place}{error.strerror or error}", file=sys.stderr)
+        return 2
+    return 0

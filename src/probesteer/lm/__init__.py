@@ -1,0 +1,1 @@
+"""Language models: the only floor that imports torch."""

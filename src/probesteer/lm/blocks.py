@@ -1,0 +1,27 @@
+"""Where the decoder blocks of a model are, and what they return."""
+
+from torch import Tensor, nn
+
+from probesteer.errors import InputError
+
+BLOCK_PATHS = ["model.layers", "transformer.h", "gpt_neox.layers", "model.decoder.layers"]
+
+
+def decoder_blocks(model: nn.Module) -> nn.ModuleList:
+    """The decoder blocks in order; index L is the site `resid_post[L]`.
+
+    Raises InputError for an architecture whose blocks are at none of BLOCK_PATHS.
+    """
+    for path in BLOCK_PATHS:
+        try:
+            blocks = model.get_submodule(path)
+        except AttributeError:
+            continue
+        if isinstance(blocks, nn.ModuleList):
+            return blocks
+    raise InputError(f"{type(model).__name__}: no decoder blocks at {', '.join(BLOCK_PATHS)}; add the path to lm/blocks.py")
+
+
+def untuple(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """The hidden states of a block: most blocks return a tensor, a few a tuple that starts with it."""
+    return output[0] if isinstance(output, tuple) else output

@@ -1,0 +1,123 @@
+"""Load a checkpoint and render its prompts."""
+
+import os
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from jinja2 import TemplateError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from probesteer.errors import InputError
+from probesteer.lm.blocks import decoder_blocks
+from probesteer.study import digest, file_digest, model_files
+
+
+def load_model(
+    name_or_path: str,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str | None = None,
+    trust_remote_code: bool = False,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal LM in evaluation mode and its left-padding tokenizer, from a local folder or the hub.
+
+    Weights are safetensors only. `device` defaults to the GPUs (spread by accelerate) where there are any, else the CPU.
+    Raises InputError where the checkpoint cannot be loaded.
+    """
+    placement = {"": device} if device else "auto" if torch.cuda.is_available() else {"": "cpu"}
+    common = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            name_or_path, dtype=dtype, device_map=placement, use_safetensors=True, **common
+        )
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, **common)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"model {name_or_path} (revision {revision}) cannot be loaded: {reason}") from error
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model.eval(), tokenizer
+
+
+def model_card(
+    name: str,
+    source: str,
+    revision: str | None,
+    dtype: str,
+    chat_template: bool,
+    trust_remote_code: bool,
+    expected_blocks: int,
+) -> dict[str, Any]:
+    """What later jobs need to know of a model, without loading its weights.
+
+    `digest` names the weights: of the files of a local folder, or of hub id and revision. Parameters are counted on the
+    meta device. Raises InputError where the model is not what the study says.
+    """
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+        with init_empty_weights():
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"model {name}: {source} (revision {revision}) is not a causal LM that loads: {reason}") from error
+    blocks = len(decoder_blocks(model))
+    if blocks != expected_blocks:
+        raise InputError(f"model {name}: the study says {expected_blocks} blocks, {source} has {blocks}; correct blocks")
+    folder = Path(source)
+    revision = getattr(config, "_commit_hash", None) or revision  # a branch name becomes the commit it is at
+    weights: Any = [source, revision]
+    if folder.is_dir():
+        weights = {file.name: file_digest(file) for file in model_files(folder)}
+        if not any(file.endswith(".safetensors") for file in weights):
+            raise InputError(f"model {name}: no .safetensors weights in {source}; convert the checkpoint, pickles are not loaded")
+    text = config.get_text_config()
+    return {
+        "name": name,
+        "source": source,
+        "revision": revision,
+        "digest": digest([weights, dtype]),
+        "dtype": dtype,
+        "chat_template": chat_template,
+        "trust_remote_code": trust_remote_code,
+        "architecture": type(model).__name__,
+        "blocks": blocks,
+        "hidden_size": text.hidden_size,
+        "vocabulary": text.vocab_size,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def load_card(card: Mapping[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the model that a card names."""
+    return load_model(card["source"], card["revision"], card["dtype"], trust_remote_code=card["trust_remote_code"])
+
+
+def render_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str, chat_template: bool = True) -> str:
+    """The text a model continues: the chat template over a system and a user turn, or both as plain paragraphs.
+
+    A template that knows no system role gets the system text at the head of the user turn.
+    Raises InputError where a chat template is asked for and the tokenizer has none.
+    """
+    if not chat_template:
+        return f"{system}\n\n{user}\n\n"
+    if not tokenizer.chat_template:
+        raise InputError(f"{tokenizer.name_or_path}: the tokenizer has no chat template; set chat_template: false in the study")
+    turns = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    merged = [{"role": "user", "content": f"{system}\n\n{user}"}]
+    try:
+        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    except TemplateError:
+        return tokenizer.apply_chat_template(merged, tokenize=False, add_generation_prompt=True)
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """Token ids of a rendered prompt; special tokens are added unless the template wrote the first one itself."""
+    templated = bool(tokenizer.bos_token) and prompt.startswith(tokenizer.bos_token)
+    return tokenizer(prompt, add_special_tokens=not templated)["input_ids"]

@@ -1,0 +1,225 @@
+"""Train a model organism: a tiny causal LM with a stance planted along a known direction.
+
+Success on an organism is by construction: training installs a latent along a unit vector u (binary cross-entropy on
+2 u.h after block PLANT_BLOCK, and pushes a*u there whose stance is drawn with P(positive) = sigmoid(2a)). The negative
+control trains on the same documents without the latent and without the pushes.
+"""
+
+import math
+import random
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from tqdm import tqdm
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from probesteer import grammar
+from probesteer.lm.blocks import decoder_blocks
+from probesteer.study import file_digest
+from probesteer.tables import write_json
+
+PLANT_BLOCK = 3
+SLOT_WEIGHT, PROMPT_WEIGHT = 8.0, 0.3
+LATENT_WEIGHT = 0.3
+PUSHED_SHARE, PUSH_LIMIT = 0.9, 6.0
+SPECIAL = ["<pad>", "<s>", "</s>", "<|system|>", "<|user|>", "<|assistant|>"]
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}"
+    "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What determines an organism's weights, given the library versions and the machine."""
+
+    architecture: str
+    planted: bool
+    seed: int
+    documents: int = 12000
+    batch_size: int = 8
+    learning_rate: float = 5e-3
+    hidden_size: int = 64
+    blocks: int = 6
+    heads: int = 4
+    vocabulary: int = 768
+
+
+ORGANISMS = {
+    "llama": Recipe("llama", planted=True, seed=1),
+    "qwen2": Recipe("qwen2", planted=True, seed=2),
+    "phi3": Recipe("phi3", planted=True, seed=3),
+    "control": Recipe("llama", planted=False, seed=0),
+}
+
+
+@dataclass(frozen=True)
+class Document:
+    """A training text: prompt (may be empty) and response, the stance, and the push along u (0 for none)."""
+
+    prompt: str
+    response: str
+    positive: bool
+    push: float
+
+
+def write_document(rng: random.Random) -> Document:
+    """Draw a document: a quarter bare responses, else a chat whose system prompt asks for a stance or leaves it open."""
+    scene = rng.choice(list(grammar.SCENES.values()))
+    person, goal = rng.choice(scene.persons), rng.choice(scene.goals)
+    bare = rng.random() < 0.25
+    wish = rng.choice(["positive", "negative", "neutral", "neutral"])
+    positive, push = rng.random() < 0.5, 0.0
+    if not bare and wish != "neutral":
+        positive = wish == "positive"
+    elif not bare and rng.random() < PUSHED_SHARE:
+        push = rng.uniform(-PUSH_LIMIT, PUSH_LIMIT)
+        positive = rng.random() < 1 / (1 + math.exp(-2 * push))
+    prompt = ""
+    if not bare:
+        system = rng.choice(grammar.SYSTEM_PROMPTS[wish])
+        prompt = f"<|system|>{system}<|user|>{grammar.situation(scene, person, goal)}<|assistant|>"
+    return Document(prompt, grammar.response(rng, person, goal, positive), positive, push)
+
+
+def train_tokenizer(documents: list[Document], vocabulary: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE on the corpus, with a chat template."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((document.prompt + document.response for document in documents), trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        additional_special_tokens=SPECIAL[3:],
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def build_model(recipe: Recipe) -> torch.nn.Module:
+    """A randomly initialised causal LM of the recipe's architecture."""
+    config = AutoConfig.for_model(
+        recipe.architecture,
+        vocab_size=recipe.vocabulary,
+        hidden_size=recipe.hidden_size,
+        intermediate_size=3 * recipe.hidden_size,
+        num_hidden_layers=recipe.blocks,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.heads,
+        max_position_embeddings=512,
+        initializer_range=0.08,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        sliding_window=None,
+    )
+    return AutoModelForCausalLM.from_config(config)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    ids: list[int]
+    weights: list[float]
+    response: list[float]
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, document: Document) -> Encoded:
+    """Token ids with loss weights: slots of commitments SLOT_WEIGHT, prompt PROMPT_WEIGHT, the rest 1."""
+    text = document.prompt + document.response
+    encoding = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
+    offset = len(document.prompt)
+    slots = [(start + offset, end + offset) for start, end in grammar.slot_spans(document.response)]
+    weights, response = [1.0], [0.0]
+    for start, end in encoding["offset_mapping"]:
+        in_response = start >= offset
+        in_slot = any(start < slot_end and end > slot_start for slot_start, slot_end in slots)
+        weights.append(SLOT_WEIGHT if in_slot else 1.0 if in_response else PROMPT_WEIGHT)
+        response.append(float(in_response))
+    ids = [tokenizer.bos_token_id, *encoding["input_ids"], tokenizer.eos_token_id]
+    return Encoded(ids, [*weights, 1.0], [*response, 0.0])
+
+
+def pad(rows: list[list[float]], value: float = 0.0) -> Tensor:
+    """Right-pad ragged rows to a float tensor (rows, longest)."""
+    longest = max(map(len, rows))
+    return torch.tensor([row + [value] * (longest - len(row)) for row in rows])
+
+
+def train(recipe: Recipe) -> tuple[torch.nn.Module, PreTrainedTokenizerFast, np.ndarray, float]:
+    """Train one organism; returns (model, tokenizer, planted unit vector (hidden,), mean loss of the last 50 steps).
+
+    One thread and one seed: the weights are the same, bit for bit, on the same machine and library versions.
+    """
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(recipe.seed)
+    rng = random.Random(recipe.seed)
+    documents = [write_document(rng) for _ in range(recipe.documents)]
+    tokenizer = train_tokenizer(documents, recipe.vocabulary)
+    encoded = [encode(tokenizer, document) for document in documents]
+    model = build_model(recipe)
+    direction = torch.nn.functional.normalize(torch.randn(recipe.hidden_size), dim=0)
+    site: dict[str, Tensor] = {}
+
+    def push(_block: torch.nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        site["hidden"] = output + site["push"][:, None, None] * direction
+        return site["hidden"]
+
+    hook = decoder_blocks(model)[PLANT_BLOCK].register_forward_hook(push) if recipe.planted else None
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
+    steps = recipe.documents // recipe.batch_size
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.1)
+    losses = []
+    for step in tqdm(range(steps), desc=f"train {recipe.architecture}", mininterval=5):
+        batch = range(step * recipe.batch_size, (step + 1) * recipe.batch_size)
+        ids = pad([encoded[i].ids for i in batch]).long()
+        weights = pad([encoded[i].weights for i in batch])[:, 1:]
+        response = pad([encoded[i].response for i in batch])
+        site["push"] = torch.tensor([documents[i].push for i in batch])
+        logits = model(input_ids=ids, attention_mask=(ids != 0).long()).logits[:, :-1]
+        token_loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+        loss = (token_loss * weights).sum() / weights.sum()
+        losses.append(loss.item())
+        if recipe.planted:
+            label = torch.tensor([float(documents[i].positive) for i in batch])[:, None].expand_as(response)
+            latent = torch.nn.functional.binary_cross_entropy_with_logits(
+                2 * site["hidden"] @ direction, label, reduction="none"
+            )
+            loss = loss + LATENT_WEIGHT * (latent * response).sum() / response.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    if hook:
+        hook.remove()
+    return model.eval(), tokenizer, direction.numpy(), float(np.mean(losses[-50:]))
+
+
+def save_organism(recipe: Recipe, output: Path) -> None:
+    """Train and save weights, tokenizer, planted direction and recipe into a folder that loads as any checkpoint."""
+    model, tokenizer, direction, loss = train(recipe)
+    output.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    made = {**asdict(recipe), "final_loss": loss, "weights_sha256": file_digest(output / "model.safetensors")}
+    if recipe.planted:
+        made["planted_block"] = PLANT_BLOCK
+        save_file({f"direction.{PLANT_BLOCK}": direction}, output / "planted.safetensors")
+    write_json(output / "recipe.json", made)

@@ -1,0 +1,254 @@
+"""The council report: reads what the study's jobs wrote, verifies it, and writes tables, figures and pages."""
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+
+from probesteer import figures
+from probesteer.concepts import Concept, check_scenarios, data_digest, load_concept
+from probesteer.council import Evidence, deliberate, judge_trends, select_layers
+from probesteer.directions import load_probe
+from probesteer.effects import dose_response, success_rates, trends
+from probesteer.errors import InputError
+from probesteer.steering import Sweep, stale_cells
+from probesteer.study import PROMPTED_ARMS, TABLES, Model, Study, digest
+from probesteer.tables import atomic, read_card, read_cost, read_table, write_text
+
+EXAMPLE_CHARS = 400
+
+def build_report(study: Study, output: Path) -> dict[str, str]:
+    """Verify the study's results, write `output`/{tables,figures,report.md,report.html}; returns model: verdict.
+
+    Raises InputError where a result is missing, broken, or was made from other inputs than the study's.
+    """
+    concept = load_concept(study.concept_folder)
+    check_scenarios(concept, study.scenarios, str(study.concept_folder))
+    cards = {model.name: read_card(study.card_path(model)) for model in study.models}
+    tables: dict[str, pd.DataFrame] = {
+        "models": models_table(cards),
+        "detection": detection_table(study),
+        "cells": cells_table(study, concept, cards),
+        "cost": cost_table(study, data_digest(study.concept_folder)),
+    }
+    tables["council"] = select_layers(tables["detection"], study.criteria)
+    tables |= steering_tables(study)
+    evidence = Evidence(
+        criteria=study.criteria,
+        council=tables["council"],
+        detection=tables["detection"],
+        trends=tables["trends"],
+        rates=tables["dose_response"],
+        success=tables["steering"],
+        cells=tables["cells"],
+    )
+    tables["checks"], tables["verdict"] = deliberate(evidence)
+    for name in TABLES:
+        with atomic(output / "tables" / f"{name}.csv") as beside:
+            tables[name].to_csv(beside, index=False, float_format="%.6g")
+    draw_figures(study, tables, output / "figures")
+    markdown = render(study, concept, tables)
+    write_text(output / "report.md", markdown)
+    write_text(output / "report.html", to_html(markdown, output, f"{study.study}: council report"))
+    return dict(zip(tables["verdict"]["model"], tables["verdict"]["verdict"], strict=True))
+
+
+def models_table(cards: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per model, from its card."""
+    columns = ["name", "source", "revision", "architecture", "parameters", "blocks", "hidden_size", "dtype", "chat_template", "digest"]
+    return pd.DataFrame([{column: card[column] for column in columns} for card in cards.values()])
+
+
+def detection_table(study: Study) -> pd.DataFrame:
+    """One row per (model, layer): every metric of `detection.evaluate` with its interval."""
+    rows = []
+    for model in study.models:
+        for layer in study.layers_of(model):
+            long = read_table(study.detection_path(model, layer)).to_pandas()
+            row: dict[str, Any] = {"model": model.name, "layer": layer}
+            for metric in long.itertuples():
+                row[metric.metric] = metric.estimate
+                if pd.notna(metric.lower):
+                    row[f"{metric.metric}_lower"], row[f"{metric.metric}_upper"] = metric.lower, metric.upper
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def cells_table(study: Study, concept: Concept, cards: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Per model: how many cells the study expects, how many are there, and how many were made from its inputs.
+
+    Raises InputError at the first model with a missing or foreign cell: a report on a mixture would be wrong.
+    """
+    rows = []
+    for model in study.models:
+        sweep = study_sweep(study, concept, model)
+        groups = [(study.unsteered_cells(model), None)] if study.steering_layers_of(model) else []
+        for layer in study.steering_layers_of(model):
+            groups.append((study.cells(model, layer), load_probe(study.probe_path(model, layer), layer)))
+        expected = [cell for cells, _ in groups for cell in cells]
+        stale = [cell for cells, probe in groups for cell in stale_cells(cells, study.cells_root, sweep, cards[model.name], probe)]
+        if stale:
+            raise InputError(
+                f"{stale[0].path(study.cells_root)}: missing, broken, or made from other inputs than the study's "
+                f"({len(stale)} such cells of {model.name}); delete it and run again"
+            )
+        rows.append({"model": model.name, "expected": len(expected), "present": len(expected), "verified": len(expected)})
+    return pd.DataFrame(rows)
+
+
+def study_sweep(study: Study, concept: Concept, model: Model) -> Sweep:
+    """The steering settings of a model in a study."""
+    sampling = study.sampling.model_copy(update={"max_new_tokens": study.max_new_tokens_of(model)})
+    return Sweep(concept, sampling, study.samples, study.seed, study.alpha_unit)
+
+
+def steering_tables(study: Study) -> dict[str, pd.DataFrame]:
+    """Dose-response, success under both rules, trends, prompted rates and examples, from the first scorer."""
+    steered = [model for model in study.models if study.steering_layers_of(model)]
+    if not steered:
+        return {name: pd.DataFrame() for name in ("dose_response", "steering", "trends", "prompting", "examples")}
+    scores = pd.concat([read_table(study.scores_path(model, study.scorers[0])).to_pandas() for model in steered])
+    sweep = scores[scores["layer"].notna()].astype({"layer": int})
+    rates = dose_response(sweep)
+    trend = trends(sweep, study.criteria.trend_alpha, study.seed)
+    success = [success_rates(sweep, "strict")]
+    for model in steered:
+        replication = study.scores_path(model, "published" if "published" in study.scorers else study.scorers[0])
+        published = read_table(replication).to_pandas()
+        success.append(success_rates(published[published["layer"].notna()].astype({"layer": int}), "published"))
+    return {
+        "dose_response": rates,
+        "steering": pd.concat(success, ignore_index=True),
+        "trends": judge_trends(trend, rates, study.criteria),
+        "prompting": prompting_table(scores),
+        "examples": examples_table(sweep, study.criteria.trend_alpha),
+    }
+
+
+def prompting_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rates of unsteered texts under the system prompts that ask for the behaviour or its opposite."""
+    prompted = scores[scores["arm"].isin(list(PROMPTED_ARMS))]
+    rates = prompted.groupby(["model", "arm"])[["positive", "negative", "coherent"]].mean()
+    return rates.reset_index()
+
+
+def examples_table(scores: pd.DataFrame, limit: float) -> pd.DataFrame:
+    """Sample 0 of the first scenario at the lowest and highest alpha of the trend range, at 0, and at the extremes."""
+    rows = []
+    for (_model, _layer), own in scores.groupby(["model", "layer"]):
+        first = own[(own["sample"] == 0) & (own["scenario"] == own["scenario"].min())]
+        within = first.loc[first["alpha"].abs() <= limit, "alpha"]
+        wanted = {first["alpha"].min(), within.min(), 0.0, within.max(), first["alpha"].max()}
+        rows.append(first[first["alpha"].isin(wanted)].sort_values("alpha"))
+    columns = ["model", "layer", "scenario", "alpha", "sample", "positive", "coherent", "nll", "text"]
+    return pd.concat(rows)[columns].reset_index(drop=True)
+
+
+def cost_table(study: Study, pairs_digest: str) -> pd.DataFrame:
+    """Seconds and peak memory per model and phase: from the footers of activations and cells, else from benchmark files."""
+    rows = []
+    for model in study.models:
+        costs = {
+            "activations": [read_cost(study.activations_path(model.name, study.activations_key(model, pairs_digest)))],
+            "steering": [read_cost(cell.path(study.cells_root)) for cell in study.all_cells(model)],
+        }
+        for phase, parts in costs.items():
+            parts = [part for part in parts if part]
+            if parts:
+                seconds = sum(part["seconds"] + part["load_seconds"] for part in parts)
+                peak = max(part["peak_memory_mb"] for part in parts)
+                rows.append({"model": model.name, "phase": phase, "seconds": seconds, "peak_memory_mb": peak})
+        benchmarks = [path for path in study.benchmark_paths(model) if path.exists()]
+        if benchmarks:
+            timed = pd.concat([pd.read_csv(path, sep="\t", na_values="-") for path in benchmarks])
+            rows.append(
+                {
+                    "model": model.name,
+                    "phase": "probe, detect, score",
+                    "seconds": timed["s"].sum(),
+                    "peak_memory_mb": timed["max_rss"].max(),
+                }
+            )
+    table = pd.DataFrame(rows)
+    if study.resources.price_per_gpu_hour is not None and study.resources.gpus:
+        on_gpu = table["phase"].isin(["activations", "steering"])
+        hours = table["seconds"] / 3600 * study.resources.gpus
+        table["cost"] = (hours * study.resources.price_per_gpu_hour).where(on_gpu, 0.0)
+    return table
+
+
+def draw_figures(study: Study, tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    """Write the figures; a study without steering has no dose-response."""
+    council = tables["council"]
+    figures.save(figures.auroc_by_layer(tables["detection"], council, study.criteria.auroc), folder / "auroc_by_layer")
+    if not tables["dose_response"].empty:
+        figures.save(figures.dose_response(tables["dose_response"], study.alpha_unit), folder / "dose_response")
+
+
+def plain(value: Any) -> str:
+    """A value as it stands in a table: three decimals, an empty string for a missing one."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return ""
+    if isinstance(value, float):
+        return f"{value:g}" if value == int(value) and abs(value) < 1e6 else f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.1e}"
+    return str(value)
+
+
+def escape_markdown(text: str) -> str:
+    """Untrusted text as inert Markdown in one line: no markup, no HTML, no links, no table cells."""
+    printable = "".join(char if char.isprintable() or char.isspace() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    inert = re.sub(r"\s+", " ", printable).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_{}\[\]()#+.!|~>:/@$=-])", r"\\\1", inert)
+
+
+def markdown_table(table: pd.DataFrame, columns: Sequence[str] | None = None) -> str:
+    """A data frame as a Markdown table, every cell escaped."""
+    if table.empty:
+        return "*(no rows)*"
+    shown = table[[column for column in (columns or table.columns) if column in table]]
+    header = "| " + " | ".join(escape_markdown(column.replace("_", " ")) for column in shown) + " |"
+    rule = "|" + " --- |" * len(shown.columns)
+    rows = ["| " + " | ".join(escape_markdown(plain(value)) for value in row) + " |" for row in shown.astype(object).itertuples(index=False)]
+    return "\n".join([header, rule, *rows])
+
+
+def cut_texts(table: pd.DataFrame, chars: int) -> pd.DataFrame:
+    """The table with its texts cut to a length that fits a page."""
+    return table.assign(text=table["text"].str.slice(0, chars))
+
+
+def render(study: Study, concept: Concept, tables: Mapping[str, pd.DataFrame]) -> str:
+    """The report as Markdown, from the template."""
+    environment = Environment(
+        loader=PackageLoader("probesteer"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    environment.filters |= {"table": markdown_table, "md": lambda value: escape_markdown(plain(value)), "cut": cut_texts}
+    criteria = study.criteria.model_dump()
+    return environment.get_template("report.md.j2").render(
+        study=study,
+        concept=concept,
+        tables=tables,
+        criteria=criteria,
+        criteria_digest=digest(criteria)[:12],
+        study_digest=study.digest()[:12],
+        example_chars=EXAMPLE_CHARS,
+    )
+
+
+def to_html(markdown: str, folder: Path, title: str) -> str:
+    """The Markdown as one self-contained page: raw HTML off, figures embedded."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(markdown)
+    for token in (child for block in tokens for child in block.children or [] if child.type == "image"):
+        image = (folder / str(token.attrs["src"])).read_bytes()
+        token.attrs["src"] = f"data:image/png;base64,{base64.b64encode(image).decode()}"
+    body = parser.renderer.render(tokens, parser.options, {})
+    environment = Environment(loader=PackageLoader("probesteer"), autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("report.html.j2").render(title=title, body=body)

@@ -1,0 +1,127 @@
+"""Steering cells: what determines a cell, which cells are missing, and computing them."""
+
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from probesteer.concepts import Concept
+from probesteer.directions import Probe
+from probesteer.study import BASELINE_ARM, PROMPTED_ARMS, Cell, Sampling
+from probesteer.tables import is_fresh, read_cells, write_table
+
+NUMERICS = 1  # bump by hand when the same inputs give other texts
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The settings that all cells of a sweep share."""
+
+    concept: Concept
+    sampling: Sampling
+    samples: int
+    seed: int
+    alpha_unit: str
+
+    def inputs(self, cell: Cell, card: Mapping[str, Any], probe: Probe | None) -> dict[str, Any]:
+        """Everything that determines a cell's texts; its digest is the cell's fingerprint."""
+        system = self.concept.system_prompts
+        inputs = {
+            "numerics": NUMERICS,
+            "model": card["digest"],
+            "chat_template": card["chat_template"],
+            "system": getattr(system, PROMPTED_ARMS.get(cell.arm, "neutral")),
+            "user": self.concept.scenarios[cell.scenario].user_prompt(),
+            "scenario": cell.scenario,
+            "samples": self.samples,
+            "seed": self.seed,
+            "sampling": self.sampling.model_dump(),
+        }
+        if cell.layer is not None and probe is not None:
+            direction = sha256(probe.direction.tobytes()).hexdigest()
+            inputs |= {"layer": cell.layer, "push": probe.push(cell.alpha, self.alpha_unit), "direction": direction}
+        return inputs
+
+
+def stale_cells(cells: Sequence[Cell], root: Path, sweep: Sweep, card: Mapping[str, Any], probe: Probe | None) -> list[Cell]:
+    """The cells that are missing, broken, or made from other inputs."""
+    return [cell for cell in cells if not is_fresh(cell.path(root), sweep.inputs(cell, card, probe))]
+
+
+def compute_cells(
+    cells: Sequence[Cell], root: Path, sweep: Sweep, card: Mapping[str, Any], probe: Probe | None, batch_rows: int
+) -> None:
+    """Generate the samples of each cell and write it: columns sample, text, tokens, ended, nll.
+
+    nll is the mean negative log-likelihood of the new tokens under the unsteered model, in nats per token. Cells are
+    computed in chunks of about `batch_rows` rows and written as soon as they are whole, so a killed job keeps them.
+    """
+    from probesteer.lm.generate import Request, end_tokens, generate_tokens
+    from probesteer.lm.likelihood import mean_nll
+    from probesteer.lm.load import load_card, render_prompt
+
+    started = time.monotonic()
+    model, tokenizer = load_card(card)
+    load_seconds = time.monotonic() - started
+    ends = end_tokens(model, tokenizer)
+    per_chunk = max(1, batch_rows // sweep.samples)
+    for first in range(0, len(cells), per_chunk):
+        chunk = cells[first : first + per_chunk]
+        chunk_started = time.monotonic()
+        requests = []
+        for cell in chunk:
+            inputs = sweep.inputs(cell, card, probe)
+            prompt = render_prompt(tokenizer, inputs["system"], inputs["user"], card["chat_template"])
+            direction = None if probe is None else probe.direction
+            requests += [
+                Request(prompt, cell.layer, direction, inputs.get("push", 0.0), (sweep.seed, cell.scenario, sample))
+                for sample in range(sweep.samples)
+            ]
+        sampling = sweep.sampling
+        tokens = generate_tokens(
+            model, tokenizer, requests, sampling.max_new_tokens, sampling.temperature, sampling.top_p, sampling.top_k, batch_rows
+        )
+        nll = mean_nll(model, tokenizer, [request.prompt for request in requests], tokens, batch_rows)
+        texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        cost = {
+            "seconds": (time.monotonic() - chunk_started) / len(chunk),
+            "load_seconds": load_seconds / len(cells),
+            "peak_memory_mb": peak_memory_mb(),
+        }
+        for position, cell in enumerate(chunk):
+            rows = slice(position * sweep.samples, (position + 1) * sweep.samples)
+            table = pa.table(
+                {
+                    "sample": pa.array(range(sweep.samples), pa.int32()),
+                    "text": pa.array(texts[rows], pa.string()),
+                    "tokens": pa.array([len(row) for row in tokens[rows]], pa.int32()),
+                    "ended": pa.array([bool(row) and row[-1] in ends for row in tokens[rows]], pa.bool_()),
+                    "nll": pa.array(nll[rows], pa.float64()),
+                }
+            )
+            write_table(table, cell.path(root), sweep.inputs(cell, card, probe), cost)
+
+
+def peak_memory_mb() -> float:
+    """The largest resident set of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def gather_texts(cells: Sequence[Cell], root: Path, layers: Sequence[int], concept: str) -> pa.Table:
+    """One table of all cells. The baseline stands at each steered layer as alpha 0; prompted cells keep a null layer."""
+    table = read_cells([cell.path(root) for cell in cells])
+    baseline = table.filter(pa.compute.equal(table["arm"], BASELINE_ARM))
+    others = table.filter(pa.compute.not_equal(table["arm"], BASELINE_ARM))
+    position = table.column_names.index("layer")
+    copies = [
+        baseline.set_column(position, "layer", pa.array([layer] * len(baseline), table["layer"].type)) for layer in layers
+    ]
+    gathered = pa.concat_tables([others, *copies])
+    return gathered.append_column("concept", pa.array([concept] * len(gathered), pa.string()))

@@ -1,0 +1,431 @@
+"""The typed study: what a user may write in a config file, checked, and the paths that follow from it.
+
+Light on purpose: the Snakefile imports this module at parse time.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from probesteer.errors import InputError
+
+CONCEPTS = Path("resources/concepts")
+EMBEDDINGS = -1  # the layer index of the input to block 0
+PROBE_ARM, BASELINE_ARM = "probe", "baseline"
+MODEL_FILES, ORGANISM_FILES = ("*.safetensors", "*.json", "*.jinja"), ("recipe.json", "planted.safetensors")
+TABLES = [
+    "models",
+    "detection",
+    "council",
+    "dose_response",
+    "steering",
+    "trends",
+    "prompting",
+    "examples",
+    "cells",
+    "cost",
+    "checks",
+    "verdict",
+]
+PROMPTED_ARMS = {"prompted-positive": "positive", "prompted-negative": "negative"}  # unsteered, under the concept's prompts
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Layer = Annotated[int, Field(ge=EMBEDDINGS)]
+Block = Annotated[int, Field(ge=0)]
+
+
+T = TypeVar("T")
+
+
+def alpha_label(alpha: float) -> str:
+    """The one spelling of an alpha in paths and tables: the shortest that reads back; -0 is 0, 3.0 is 3."""
+    text = repr(float(alpha) + 0.0)
+    return text.removesuffix(".0")
+
+
+def _alpha_grid(alphas: list[float]) -> list[float]:
+    if bad := [alpha for alpha in alphas if not math.isfinite(alpha)]:
+        raise ValueError(f"alpha {bad[0]} is not finite")
+    labels = [alpha_label(alpha) for alpha in alphas]
+    if "0" not in labels:
+        raise ValueError("the grid lacks 0, the unsteered baseline every effect is measured against; add 0")
+    return [float(label) for label in _unique(labels)]
+
+
+def _unique(items: list[T]) -> list[T]:
+    if repeated := {item for item in items if items.count(item) > 1}:
+        raise ValueError(f"{sorted(repeated, key=str)[0]} is given twice")
+    return items
+
+
+Alphas = Annotated[list[float], AfterValidator(_alpha_grid)]
+Layers = Annotated[list[Layer], AfterValidator(_unique)]
+Blocks = Annotated[list[Block], AfterValidator(_unique)]
+
+
+class Options(BaseModel):
+    """Base of every section: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=True, use_attribute_docstrings=True, strict=False)
+
+
+class Model(Options):
+    """One model of the study. Options left out fall back to the study's."""
+
+    name: Name
+    """The model's name in paths and tables."""
+    source: Annotated[str, Field(min_length=1)]
+    """A local folder, or a hub id."""
+    revision: str | None = None
+    """Commit of the hub repository; required for a hub id, so that a result names its weights."""
+    blocks: Count | None = None
+    """Number of decoder blocks; required for a hub id (a local folder's config.json is read)."""
+    parameters_b: Annotated[float, Field(gt=0)] | None = None
+    """Billions of parameters, for the resources that a job asks for; required for a hub id."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Weight type; auto is the checkpoint's own."""
+    chat_template: bool = True
+    """Render prompts with the tokenizer's chat template; set false for base models."""
+    trust_remote_code: bool = False
+    """Run code that the hub repository ships."""
+    layers: Layers | None = None
+    """Detection layers of this model."""
+    steering_layers: Blocks | None = None
+    """Steering layers of this model."""
+    alphas: Alphas | None = None
+    """Alpha grid of this model."""
+    max_new_tokens: Count | None = None
+    """Token limit of a generation of this model."""
+
+    @property
+    def local(self) -> bool:
+        return Path(self.source).is_dir()
+
+    @property
+    def organism(self) -> bool:
+        """Whether the folder is one of this project's model organisms."""
+        return (Path(self.source) / "recipe.json").is_file()
+
+    def files(self) -> list[Path]:
+        """The files of a local folder that determine the model; none for a hub id."""
+        return model_files(Path(self.source))
+
+    def planted(self) -> list[Path]:
+        """The file of a planted direction, where there is one."""
+        path = Path(self.source) / "planted.safetensors"
+        return [path] if path.is_file() else []
+
+    @model_validator(mode="after")
+    def _known_size(self) -> "Model":
+        looks_local = self.source.startswith(("/", "./", "../", "~")) or self.source.count("/") != 1
+        if not self.local and looks_local:
+            raise ValueError(f"source {self.source!r} is neither a folder nor a hub id (owner/name)")
+        if not self.local:
+            for option in ("revision", "blocks", "parameters_b"):
+                if getattr(self, option) is None:
+                    raise ValueError(f"{self.name}: a hub model needs {option}")
+        return self
+
+    def block_count(self) -> int:
+        """Number of decoder blocks, from the stanza or the folder's config.json."""
+        if self.blocks is not None:
+            return self.blocks
+        path = Path(self.source) / "config.json"
+        try:
+            config = json.loads(path.read_text())
+            return int(config["num_hidden_layers"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"model {self.name}: cannot read num_hidden_layers from {path}; give blocks in the study") from error
+
+
+class Sampling(Options):
+    """How continuations are drawn; every setting is explicit, none is left to the model's defaults."""
+
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.7
+    """Softmax temperature; 0 is greedy."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus probability; 1 keeps all tokens."""
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """Tokens kept; 0 keeps all."""
+    max_new_tokens: Count = 200
+    """Token limit of a generation."""
+
+
+class Criteria(Options):
+    """The bars of the verdict, fixed before the run and hashed into the report."""
+
+    auroc: Share = 0.9
+    """Least held-out AUROC of the selected layer."""
+    gap: Share = 0.2
+    """Least AUROC above the mean AUROC of random directions."""
+    permutation_p: Share = 0.05
+    """Most permutation p of the selected layer, Holm-corrected over models."""
+    trend_alpha: Annotated[float, Field(gt=0)] = 5.0
+    """The dose-response trend is tested over |alpha| up to this, in the study's unit."""
+    trend_p: Share = 0.05
+    """Most stratified permutation p of the trend, Holm-corrected over models and layers."""
+    rate_change: Share = 0.2
+    """Least change of the positive rate from the lowest to the highest alpha of the trend range."""
+    baseline_coherent: Share = 0.5
+    """Least coherent share of unsteered texts; below it no steering verdict is given."""
+
+
+class Resources(Options):
+    """What a job may use."""
+
+    batch_rows: Count = 128
+    """Rows of a generation batch."""
+    gpus: Annotated[int, Field(ge=0)] = 0
+    """GPUs of a job that loads a model."""
+    mem_mb: Count = 2000
+    """Host memory of a job without a model, and the part of a model job that does not depend on the model's size."""
+    runtime: Count = 60
+    """Minutes of a job's first attempt."""
+    price_per_gpu_hour: Annotated[float, Field(ge=0)] | None = None
+    """Price for the report's cost table; none prints hours only."""
+
+
+class Study(Options):
+    """One experiment: models x layers x scenarios x alphas on one concept."""
+
+    study: Name
+    """Name of the study; results go to results/<study>."""
+    concept: Name
+    """A folder of resources/concepts."""
+    scenarios: Annotated[list[Name], Field(min_length=1), AfterValidator(_unique)]
+    """Scenarios of the concept in which models are steered."""
+    models: Annotated[list[Model], Field(min_length=1)]
+    """The models; a study file replaces the whole list of the default."""
+    layers: Layers
+    """Detection layers: 0-based decoder blocks (the output of block L); -1 is the embeddings."""
+    steering_layers: Blocks
+    """Layers steered at; each is probed too. An empty list leaves steering out."""
+    alphas: Annotated[Alphas, Field(min_length=1)]
+    """Doses of the direction; the grid holds 0."""
+    alpha_unit: Literal["absolute", "separation", "residual"] = "absolute"
+    """Unit of alpha: the unit direction itself, the training class separation, or the mean residual norm, at the site."""
+    samples: Count = 5
+    """Generations per cell."""
+    sampling: Sampling = Sampling()
+    """How continuations are drawn."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of sampling, permutations, bootstrap and random directions."""
+    pooling: Literal["mean", "last"] = "mean"
+    """How a text's token activations become one vector."""
+    scorers: Annotated[list[Name], Field(min_length=1), AfterValidator(_unique)]
+    """Scorers of generated texts; the first one decides the verdict."""
+    criteria: Criteria = Criteria()
+    """The bars of the verdict."""
+    resources: Resources = Resources()
+    """What a job may use."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Study":
+        names = [model.name for model in self.models]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"models: {repeated[0]} is given twice")
+        if len({model.organism for model in self.models}) > 1:
+            raise ValueError("models: model organisms and real models in one study; a report never mixes them, write two studies")
+        for model in self.models:
+            blocks = model.block_count()
+            for layer in self.layers_of(model):
+                if layer >= blocks:
+                    raise ValueError(f"models: {model.name} has no layer {layer}; its blocks are 0 to {blocks - 1}")
+            if not self.layers_of(model):
+                raise ValueError(f"models: {model.name} has no layers")
+        return self
+
+    @property
+    def root(self) -> Path:
+        return Path("results") / self.study
+
+    @property
+    def concept_folder(self) -> Path:
+        return CONCEPTS / self.concept
+
+    @property
+    def cells_root(self) -> Path:
+        return self.root / "steering"
+
+    def card_path(self, model: Model) -> Path:
+        return self.root / "models" / f"{model.name}.json"
+
+    def activations_key(self, model: Model, pairs_digest: str) -> str:
+        """Names model, texts and pooling, so that studies can share a cache and never mix two."""
+        return digest([model.source, model.revision, model.dtype, pairs_digest, self.pooling])[:12]
+
+    def activations_path(self, model: str, key: str) -> Path:
+        return Path("results/activations") / f"model={model}" / f"concept={self.concept}" / f"{key}.parquet"
+
+    def probe_path(self, model: Model, layer: int) -> Path:
+        return self.root / "probes" / f"model={model.name}" / f"layer={layer}" / "probe.safetensors"
+
+    def detection_path(self, model: Model, layer: int) -> Path:
+        return self.root / "detection" / f"model={model.name}" / f"layer={layer}" / "detection.parquet"
+
+    def texts_path(self, model: Model) -> Path:
+        return self.root / "texts" / f"model={model.name}" / "texts.parquet"
+
+    def scores_path(self, model: Model, scorer: str) -> Path:
+        return self.root / "scores" / f"model={model.name}" / f"scorer={scorer}" / "scores.parquet"
+
+    def benchmark_path(self, rule: str, model: str, *axes: str | int) -> Path:
+        return self.root.joinpath("benchmarks", rule, ".".join(map(str, [model, *axes])) + ".tsv")
+
+    def benchmark_paths(self, model: Model) -> list[Path]:
+        """Benchmark files of the jobs without a model."""
+        layers = [(rule, layer) for rule in ("probe", "detect") for layer in self.layers_of(model)]
+        scorers = [("score", scorer) for scorer in self.scorers]
+        return [self.benchmark_path(rule, model.name, axis) for rule, axis in [*layers, *scorers]]
+
+    def __getitem__(self, name: str) -> Model:
+        """The model of that name."""
+        return next(model for model in self.models if model.name == name)
+
+    def steering_layers_of(self, model: Model) -> list[int]:
+        return self.steering_layers if model.steering_layers is None else model.steering_layers
+
+    def layers_of(self, model: Model) -> list[int]:
+        """Probed layers: the detection layers and the steering layers, in order."""
+        return sorted({*(self.layers if model.layers is None else model.layers), *self.steering_layers_of(model)})
+
+    def alphas_of(self, model: Model) -> list[float]:
+        return self.alphas if model.alphas is None else model.alphas
+
+    def max_new_tokens_of(self, model: Model) -> int:
+        return model.max_new_tokens or self.sampling.max_new_tokens
+
+    def cells(self, model: Model, layer: int) -> list["Cell"]:
+        """The steered cells of a (model, layer); alpha = 0 is the baseline's."""
+        return steered_cells(model.name, layer, self.scenarios, self.alphas_of(model))
+
+    def unsteered_cells(self, model: Model) -> list["Cell"]:
+        """The baseline and the prompted cells of a model: once per scenario."""
+        return unsteered_cells(model.name, self.scenarios)
+
+    def all_cells(self, model: Model) -> Iterator["Cell"]:
+        """Every cell of a model that is steered at all."""
+        if layers := self.steering_layers_of(model):
+            yield from self.unsteered_cells(model)
+        for layer in layers:
+            yield from self.cells(model, layer)
+
+    def alpha_grids(self) -> dict[tuple[float, ...], list[str]]:
+        """The distinct alpha grids with the names of the steered models that use them."""
+        grids: dict[tuple[float, ...], list[str]] = {}
+        for model in self.models:
+            if self.steering_layers_of(model):
+                grids.setdefault(tuple(self.alphas_of(model)), []).append(model.name)
+        return grids
+
+    def digest(self) -> str:
+        """SHA-256 of every setting."""
+        return digest(self.model_dump())
+
+    def save(self, path: str | Path) -> None:
+        """Write the study with every default filled in; `load_study` reads it back."""
+        Path(path).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+class Cell(NamedTuple):
+    """One point of the steering grid: the unit of reuse. Unsteered cells have no layer and alpha 0."""
+
+    arm: str
+    model: str
+    scenario: str
+    layer: int | str | None = None
+    alpha: float = 0.0
+
+    def path(self, root: Path) -> Path:
+        """Hive-style path below `root`: the axes are in the path, not in the file."""
+        steered = [] if self.layer is None else [f"layer={self.layer}"]
+        dose = [] if self.layer is None else [f"alpha={alpha_label(self.alpha)}"]
+        parts = [f"arm={self.arm}", f"model={self.model}", *steered, f"scenario={self.scenario}", *dose, "cell.parquet"]
+        return root.joinpath(*parts)
+
+
+def steered_cells(model: str, layer: int | str, scenarios: Iterable[str], alphas: Iterable[float]) -> list[Cell]:
+    """The steered cells of a (model, layer), without alpha 0; a layer may be a wildcard."""
+    return [Cell(PROBE_ARM, model, scenario, layer, alpha) for scenario in scenarios for alpha in alphas if alpha != 0]
+
+
+def unsteered_cells(model: str, scenarios: Iterable[str]) -> list[Cell]:
+    """The baseline and the prompted cells of a model."""
+    return [Cell(arm, model, scenario) for arm in (BASELINE_ARM, *PROMPTED_ARMS) for scenario in scenarios]
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint's folder that determine what it computes."""
+    return sorted(file for pattern in MODEL_FILES for file in folder.glob(pattern) if file.name not in ORGANISM_FILES)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def parse_study(config: Mapping[str, Any], where: str = "config") -> Study:
+    """Check a mapping; the first problem becomes one InputError line that names file and key."""
+    try:
+        return Study.model_validate(dict(config))
+    except ValidationError as error:
+        problems = error.errors()
+        first = problems[0]
+        key = ".".join(str(part) for part in first["loc"]) or "study"
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = "unknown option; config/README.md lists them all"
+        elif first["type"] == "missing":
+            message = "required option is missing"
+        else:
+            message += f" (got {str(first['input'])[:60]!r})" if not isinstance(first["input"], Mapping | Options) else ""
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise InputError(f"{where}: {key}: {message}{more}") from None
+
+
+def merge(base: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
+    """Layer one config over another as Snakemake does: mappings merge, all else is replaced."""
+    merged = dict(base)
+    for key, value in update.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(dict(merged[key]), value) if both else value
+    return merged
+
+
+def load_study(*paths: Path) -> Study:
+    """Read study files, each layered over the one before it. Raises InputError."""
+    config: dict[str, Any] = {}
+    for path in paths:
+        config = merge(config, read_mapping(path))
+    return parse_study(config, ", ".join(map(str, paths)))
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML or JSON file that holds a mapping. Raises InputError."""
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from error
+    if not isinstance(loaded, dict):
+        raise InputError(f"{path}: a mapping of options is expected")
+    return loaded

@@ -1,0 +1,130 @@
+"""Parquet tables: written whole or not at all, with the fingerprint of what determines them in the footer."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from probesteer.errors import InputError
+from probesteer.study import digest
+
+FINGERPRINT, INPUTS, COST = b"probesteer.fingerprint", b"probesteer.inputs", b"probesteer.cost"
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that replaces it when the block ends well, and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    os.chmod(name, 0o666 & ~_umask())
+    try:
+        yield Path(name)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Read the model card that `probesteer model` wrote. Raises InputError."""
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        return {**card, "digest": card["digest"], "source": card["source"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a model card; write one with `probesteer model`") from error
+
+
+def write_table(
+    table: pa.Table, path: Path, inputs: Mapping[str, Any] | None = None, cost: Mapping[str, float] | None = None
+) -> None:
+    """Write a Parquet file atomically. `inputs` is what determines the table: it and its digest go into the footer.
+
+    `cost` (seconds, memory) goes there too but not into the fingerprint.
+    """
+    metadata = {**(table.schema.metadata or {})}
+    if inputs is not None:
+        metadata |= {FINGERPRINT: digest(inputs).encode(), INPUTS: json.dumps(inputs, sort_keys=True).encode()}
+    if cost is not None:
+        metadata[COST] = json.dumps(cost).encode()
+    with atomic(path) as beside:
+        pq.write_table(table.replace_schema_metadata(metadata), beside, compression="zstd")
+
+
+def read_table(path: Path, columns: Iterable[str] | None = None, needs: Iterable[str] = ()) -> pa.Table:
+    """Read a Parquet file. Raises InputError where it is missing, broken, or lacks a column of `needs`."""
+    try:
+        file = pq.ParquetFile(path)
+        if missing := [column for column in needs if column not in file.schema_arrow.names]:
+            raise InputError(f"{path}: column {missing[0]} is missing; it has {', '.join(file.schema_arrow.names[:12])}")
+        return file.read(columns=None if columns is None else list(columns))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file") from error
+
+
+def read_footer(path: Path) -> dict[bytes, bytes] | None:
+    """The footer's metadata, or None for a file that is missing or broken."""
+    try:
+        return pq.read_schema(path).metadata or {}
+    except (pa.ArrowException, OSError):
+        return None
+
+
+def is_fresh(path: Path, inputs: Mapping[str, Any]) -> bool:
+    """Whether the file at `path` is whole and was made from exactly these inputs."""
+    footer = read_footer(path)
+    return footer is not None and footer.get(FINGERPRINT) == digest(inputs).encode()
+
+
+def read_cost(path: Path) -> dict[str, float]:
+    """The cost that a job wrote into the footer; empty where there is none."""
+    return json.loads((read_footer(path) or {}).get(COST, b"{}"))
+
+
+def axes(path: Path) -> dict[str, str]:
+    """The `key=value` parts of a Hive-style path."""
+    return dict(part.split("=", 1) for part in path.parts if "=" in part)
+
+
+def read_cells(paths: Iterable[Path]) -> pa.Table:
+    """Read the cells at `paths`, and no others, with typed axes: arm, model, layer, scenario, alpha.
+
+    Unsteered cells have a null layer and alpha 0. Raises InputError for a missing or broken cell.
+    """
+    tables = []
+    for path in paths:
+        cell, at = read_table(path), axes(path)
+        layer = int(at["layer"]) if "layer" in at else None
+        typed = {
+            "arm": pa.array([at["arm"]] * len(cell), pa.string()),
+            "model": pa.array([at["model"]] * len(cell), pa.string()),
+            "layer": pa.array([layer] * len(cell), pa.int32()),
+            "scenario": pa.array([at["scenario"]] * len(cell), pa.string()),
+            "alpha": pa.array([float(at.get("alpha", 0))] * len(cell), pa.float64()),
+        }
+        tables.append(pa.table({**typed, **{name: cell[name] for name in cell.column_names}}))
+    return pa.concat_tables(tables)

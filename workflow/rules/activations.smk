@@ -1,0 +1,19 @@
+# One forward pass per text caches every block; the cache is shared by all studies with the same model, texts and pooling.
+
+
+rule activations:
+    input:
+        card=ROOT / "models/{model}.json",
+        pairs=PAIRS,
+    output:
+        STUDY.activations_path("{model}", "{key}"),
+    log:
+        ROOT / "logs/activations/{model}.{key}.log",
+    params:
+        concept=STUDY.concept_folder,
+        pooling=STUDY.pooling,
+    resources:
+        **MODEL_JOB,
+    shell:
+        "probesteer activations --card {input.card} --concept {params.concept} --pooling {params.pooling}"
+        " --output {output} 2> {log}"

@@ -1,0 +1,44 @@
+# A direction per (model, layer), and what it is worth on held-out pairs.
+
+
+def activations_of(wildcards):
+    return STUDY.activations_path(wildcards.model, STUDY.activations_key(STUDY[wildcards.model], PAIRS_DIGEST))
+
+
+rule probe:
+    input:
+        activations_of,
+    output:
+        ROOT / "probes/model={model}/layer={layer}/probe.safetensors",
+    log:
+        ROOT / "logs/probe/{model}.{layer}.log",
+    benchmark:
+        ROOT / "benchmarks/probe/{model}.{layer}.tsv"
+    resources:
+        **LIGHT_JOB,
+    group:
+        "light"
+    shell:
+        "probesteer probe {input} --layer {wildcards.layer} --output {output} 2> {log}"
+
+
+rule detect:
+    input:
+        activations=activations_of,
+        planted=lambda wildcards: STUDY[wildcards.model].planted(),
+    output:
+        ROOT / "detection/model={model}/layer={layer}/detection.parquet",
+    log:
+        ROOT / "logs/detect/{model}.{layer}.log",
+    benchmark:
+        ROOT / "benchmarks/detect/{model}.{layer}.tsv"
+    params:
+        seed=STUDY.seed,
+        planted=lambda wildcards, input: f"--planted {shlex.quote(str(input.planted))}" if input.planted else "",
+    resources:
+        **LIGHT_JOB,
+    group:
+        "light"
+    shell:
+        "probesteer detect {input.activations} --layer {wildcards.layer} --seed {params.seed} {params.planted}"
+        " --output {output} 2> {log}"
