@@ -11,9 +11,8 @@ import pyarrow as pa
 
 from probesteer.concepts import Pair
 from probesteer.errors import InputError
-from probesteer.steering import peak_memory_mb
 from probesteer.study import EMBEDDINGS
-from probesteer.tables import read_footer, read_table, write_table
+from probesteer.tables import peak_memory_mb, read_inputs, read_table, write_table
 
 NUMERICS = 1  # bump by hand when the same inputs give other activations
 ROW_COLUMNS = ["id", "scenario", "split", "positive"]
@@ -77,8 +76,8 @@ class LayerActivations:
     """Scenarios (texts,): what cross-validation leaves out together."""
     norms: np.ndarray
     """Mean residual norm of each text's content tokens, float32 (texts,)."""
-    metadata: dict[str, str]
-    """The footer of the cache."""
+    inputs: dict[str, str]
+    """What determined the cache: model digest, data digest, pooling."""
 
 
 def read_layer(path: Path, layer: int) -> LayerActivations:
@@ -100,7 +99,6 @@ def read_layer(path: Path, layer: int) -> LayerActivations:
     if not np.isfinite(activations).all():
         text = int(np.argmax(~np.isfinite(activations).all(1)))
         raise InputError(f"{path}: row {text} of {layer_column(layer)} holds NaN or Inf; use a wider dtype")
-    footer = read_footer(path) or {}
     return LayerActivations(
         activations=activations,
         labels=labels,
@@ -108,7 +106,5 @@ def read_layer(path: Path, layer: int) -> LayerActivations:
         train=train,
         folds=np.asarray(table["scenario"].to_pylist()),
         norms=table[norm_column(layer)].to_numpy(),
-        metadata={
-            key.decode(): value.decode() for key, value in footer.items() if key.startswith(b"probesteer.") and b"cost" not in key
-        },
+        inputs=read_inputs(path),
     )

@@ -73,7 +73,7 @@ def probe(args: argparse.Namespace) -> None:
     layer = read_layer(args.activations, args.layer)
     positive, negative = (layer.activations[layer.train & (layer.labels == side)] for side in (True, False))
     direction, separation = METHODS[args.method](positive, negative)
-    metadata = {**layer.metadata, "method": args.method}
+    metadata = {**{key: str(value) for key, value in layer.inputs.items()}, "method": args.method}
     save_probe(Probe(args.layer, direction, separation, float(layer.norms[layer.train].mean()), metadata), args.output)
 
 
@@ -92,7 +92,7 @@ def detect(args: argparse.Namespace) -> None:
         positive, negative = (layer.activations[layer.train & (layer.labels == side)] for side in (True, False))
         cosine = float(METHODS[args.method](positive, negative)[0] @ load_planted(args.planted))
         rows.append({"metric": "cos_planted", "estimate": cosine, "lower": float("nan"), "upper": float("nan")})
-    inputs = {"activations": layer.metadata, "layer": args.layer, "seed": args.seed, "method": args.method}
+    inputs = {"activations": layer.inputs, "layer": args.layer, "seed": args.seed, "method": args.method}
     write_table(pa.Table.from_pylist(rows), args.output, inputs)
 
 
@@ -102,9 +102,7 @@ def _sweep(args: argparse.Namespace) -> Any:
 
     concept = load_concept(args.concept)
     check_scenarios(concept, args.scenarios, str(args.concept))
-    sampling = Sampling(
-        temperature=args.temperature, top_p=args.top_p, top_k=args.top_k, max_new_tokens=args.max_new_tokens
-    )
+    sampling = Sampling(temperature=args.temperature, top_p=args.top_p, top_k=args.top_k, max_new_tokens=args.max_new_tokens)
     return Sweep(concept, sampling, args.samples, args.seed, args.alpha_unit)
 
 
@@ -193,7 +191,9 @@ def schema(args: argparse.Namespace) -> None:
 
 def build_parser() -> Parser:
     """The command line."""
-    parser = Parser(prog="probesteer", description="Find a behaviour as a direction in language models, test it, steer with it.")
+    parser = Parser(
+        prog="probesteer", description="Find a behaviour as a direction in language models, test it, steer with it."
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
 

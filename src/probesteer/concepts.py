@@ -3,11 +3,10 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
-from typing_extensions import Literal
 
 from probesteer.errors import InputError
 from probesteer.study import Name, Options, file_digest
@@ -130,12 +129,16 @@ def load_pairs(path: Path) -> list[Pair]:
         pair = _parse_pair(line, f"{path}, line {number}")
         for value in (pair.id, pair.positive.strip(), pair.negative.strip()):
             if value in seen:
-                raise InputError(f"{path}, line {number}: {value[:40]!r} occurs already in line {seen[value]}; ids and texts are unique")
+                raise InputError(
+                    f"{path}, line {number}: {value[:40]!r} occurs already in line {seen[value]}; ids and texts are unique"
+                )
             seen[value] = number
         pairs.append(pair)
     for split in ("train", "test"):
         if sum(pair.split == split for pair in pairs) < 2:
-            raise InputError(f"{path}: fewer than 2 pairs of split {split!r}; a probe needs training pairs and held-out test pairs")
+            raise InputError(
+                f"{path}: fewer than 2 pairs of split {split!r}; a probe needs training pairs and held-out test pairs"
+            )
     return pairs
 
 

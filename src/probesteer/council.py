@@ -11,26 +11,28 @@ from probesteer.study import EMBEDDINGS, Criteria
 
 PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
 FEW_GROUPS, ENOUGH_GROUPS = 6, 12  # below 6 pairs a label permutation cannot reach p = 0.05 reliably
-CEILING, FLOOR = 0.95, 0.05
+CEILING, FLOOR = 0.95, 0.05  # baseline rates
+ENDED = 0.5  # share of unsteered texts
+EXCESS = 0.1  # success rate of the published rule above the strict one
+TREND = "dose-response trend"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The tables that the council reads. One row of `council` per model, its selected layer's detection."""
+    """The tables that the council reads."""
 
     criteria: Criteria
     council: pd.DataFrame
+    """One row per model: its selected layer's detection."""
     detection: pd.DataFrame
     trends: pd.DataFrame
     rates: pd.DataFrame
     success: pd.DataFrame
-    cells: pd.DataFrame
-    """Per model: cells expected, present, and with the fingerprint that the study implies."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One rule's finding on one model."""
+    """One rule's finding on one model; `source` is the table that it read."""
 
     role: str
     check: str
@@ -48,9 +50,7 @@ def select_layers(detection: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
     blocks = detection[detection["layer"] != EMBEDDINGS]
     best = blocks.sort_values(["model", "cv_auroc", "layer"], ascending=[True, False, True]).groupby("model", sort=True).head(1)
     best = best.assign(p_holm=holm(best["permutation_p"].to_numpy()))
-    detected = (
-        (best["auroc"] >= criteria.auroc) & (best["gap"] >= criteria.gap) & (best["p_holm"] <= criteria.permutation_p)
-    )
+    detected = (best["auroc"] >= criteria.auroc) & (best["gap"] >= criteria.gap) & (best["p_holm"] <= criteria.permutation_p)
     return best.assign(detected=detected).reset_index(drop=True)
 
 
@@ -58,8 +58,9 @@ def judge_trends(trends: pd.DataFrame, rates: pd.DataFrame, criteria: Criteria) 
     """Add `p_holm` (over models and layers), `baseline_coherent` and `steerable` to the trend table."""
     if trends.empty:
         return trends
-    coherent = rates[rates["alpha"] == 0].groupby(["model", "layer"])["coherent_published"].mean()
-    judged = trends.assign(p_holm=holm(trends["p"].to_numpy())).join(coherent.rename("baseline_coherent"), on=["model", "layer"])
+    at = ["model", "layer"]
+    coherent = rates[rates["alpha"] == 0].groupby(at)["coherent_published"].mean().rename("baseline_coherent")
+    judged = trends.assign(p_holm=holm(trends["p"].to_numpy())).join(coherent, on=at)
     steerable = (
         (judged["spearman_min"] > 0)
         & (judged["p_holm"] <= criteria.trend_p)
@@ -74,71 +75,65 @@ def graded(good: bool, fair: bool = False) -> str:
     return PASS if good else WARN if fair else FAIL
 
 
-def pi_completeness(evidence: Evidence) -> Iterator[Check]:
-    """Every cell that the study asks for exists."""
-    for row in evidence.cells.itertuples():
-        yield Check("PI", "cells complete", row.model, graded(row.present == row.expected), f"{row.present} of {row.expected}", "cells")
-
-
 def pi_criterion(evidence: Evidence) -> Iterator[Check]:
     """The held-out AUROC and its gap to random directions reach the bars."""
     bars = evidence.criteria
     for row in evidence.council.itertuples():
-        good = row.auroc >= bars.auroc and row.gap >= bars.gap
+        status = graded(row.auroc >= bars.auroc and row.gap >= bars.gap)
         text = f"AUROC {row.auroc:.3f} (bar {bars.auroc}), gap {row.gap:.3f} (bar {bars.gap})"
-        yield Check("PI", "detection criterion", row.model, graded(good), text, "council")
+        yield Check("PI", "detection criterion", row.model, status, text, "council")
 
 
 def statistician_permutation(evidence: Evidence) -> Iterator[Check]:
     """The AUROC stands out from probes refitted on permuted labels, and the null is centred."""
     for row in evidence.council.itertuples():
-        centred = abs(row.permutation_auroc - 0.5) < 0.1
-        good = row.p_holm <= evidence.criteria.permutation_p
+        significant = row.p_holm <= evidence.criteria.permutation_p
+        status = graded(significant and abs(row.permutation_auroc - 0.5) < 0.1, significant)
         text = f"Holm p {row.p_holm:.4f}, mean of the null {row.permutation_auroc:.3f}"
-        yield Check("Statistician", "label permutation", row.model, graded(good and centred, good), text, "council")
+        yield Check("Statistician", "label permutation", row.model, status, text, "council")
 
 
 def statistician_groups(evidence: Evidence) -> Iterator[Check]:
     """Enough held-out pairs to tell."""
     for row in evidence.council.itertuples():
-        groups = int(row.test_groups)
-        status = graded(groups >= ENOUGH_GROUPS, groups >= FEW_GROUPS)
-        yield Check("Statistician", "held-out pairs", row.model, status, f"{groups} pairs", "council")
+        status = graded(row.test_groups >= ENOUGH_GROUPS, row.test_groups >= FEW_GROUPS)
+        yield Check("Statistician", "held-out pairs", row.model, status, f"{row.test_groups:.0f} pairs", "council")
 
 
 def statistician_trend(evidence: Evidence) -> Iterator[Check]:
     """The rate rises with alpha in every scenario, beyond a stratified permutation null, by enough."""
     for row in evidence.trends.itertuples():
+        status = graded(row.steerable, row.spearman_mean > 0)
         text = (
             f"block {row.layer}: least Spearman {row.spearman_min:.2f}, Holm p {row.p_holm:.4f}, "
             f"rate change {row.rate_change:+.2f} (bar {evidence.criteria.rate_change})"
         )
-        yield Check("Statistician", "dose-response trend", row.model, graded(row.steerable, row.spearman_mean > 0), text, "trends")
-
-
-def engineer_fingerprints(evidence: Evidence) -> Iterator[Check]:
-    """Every cell was made from exactly the study's inputs."""
-    for row in evidence.cells.itertuples():
-        text = f"{row.verified} of {row.present} match"
-        yield Check("Engineer", "fingerprints", row.model, graded(row.verified == row.present), text, "cells")
+        yield Check("Statistician", TREND, row.model, status, text, "trends")
 
 
 def engineer_variance(evidence: Evidence) -> Iterator[Check]:
     """Projections are finite and vary."""
     for row in evidence.council.itertuples():
         spread = min(row.std_positive, row.std_negative)
-        good = bool(np.isfinite(spread) and spread > 0)
-        yield Check("Engineer", "finite, varying projections", row.model, graded(good), f"least standard deviation {spread:.3g}", "council")
+        status = graded(bool(np.isfinite(spread) and spread > 0))
+        text = f"least standard deviation {spread:.3g}"
+        yield Check("Engineer", "finite, varying projections", row.model, status, text, "council")
+
+
+def engineer_truncation(evidence: Evidence) -> Iterator[Check]:
+    """Unsteered texts end by themselves, so that the token limit does not cut off what they would say."""
+    for model, ended in unsteered(evidence, "ended"):
+        text = f"{ended.mean():.2f} of the unsteered texts end before the token limit"
+        yield Check("Engineer", "truncation", model, graded(ended.mean() >= ENDED, True), text, "dose_response")
 
 
 def devil_embeddings(evidence: Evidence) -> Iterator[Check]:
     """The words alone, as the input embeddings see them, must not do as well as the selected block."""
     embeddings = evidence.detection[evidence.detection["layer"] == EMBEDDINGS].set_index("model")["auroc"]
     for row in evidence.council.itertuples():
-        if row.model in embeddings.index:
-            surface = embeddings[row.model]
-            status = graded(surface < row.auroc_lower, surface < row.auroc)
-            text = f"embeddings {surface:.3f} against {row.auroc:.3f} [{row.auroc_lower:.3f}, {row.auroc_upper:.3f}]"
+        if row.model in embeddings:
+            status = graded(embeddings[row.model] < row.auroc_lower, embeddings[row.model] < row.auroc)
+            text = f"{embeddings[row.model]:.3f} against {row.auroc:.3f} [{row.auroc_lower:.3f}, {row.auroc_upper:.3f}]"
             yield Check("Devil's Advocate", "embeddings alone", row.model, status, text, "detection")
 
 
@@ -152,31 +147,36 @@ def devil_random(evidence: Evidence) -> Iterator[Check]:
 
 def devil_ceiling(evidence: Evidence) -> Iterator[Check]:
     """A baseline at the ceiling or the floor leaves a direction nothing to do on one side."""
-    if not evidence.rates.empty:
-        for model, rows in evidence.rates[evidence.rates["alpha"] == 0].groupby("model"):
-            rates = rows.groupby("scenario")["positive"].mean()
-            stuck = rates[(rates >= CEILING) | (rates <= FLOOR)]
-            text = ", ".join(f"{name} {rate:.2f}" for name, rate in stuck.items()) or f"baselines {rates.min():.2f} to {rates.max():.2f}"
-            yield Check("Devil's Advocate", "baseline ceiling or floor", str(model), graded(stuck.empty, True), text, "dose_response")
+    for model, rates in unsteered(evidence, "positive"):
+        stuck = rates[(rates >= CEILING) | (rates <= FLOOR)]
+        text = ", ".join(f"{scenario} {rate:.2f}" for scenario, rate in stuck.items())
+        text = text or f"baselines {rates.min():.2f} to {rates.max():.2f}"
+        yield Check("Devil's Advocate", "baseline ceiling or floor", model, graded(stuck.empty, True), text, "dose_response")
 
 
 def devil_breakdown(evidence: Evidence) -> Iterator[Check]:
     """A success rate that counts broken texts is no success."""
-    for (model, layer), rows in evidence.success.groupby(["model", "layer"]):
+    for (model, layer), rows in evidence.success.groupby(["model", "layer"]) if len(evidence.success) else []:
         by_rule = rows.groupby("rule")["success_rate"].mean()
-        excess = by_rule["published"] - by_rule["strict"]
         text = f"block {layer}: success {by_rule['published']:.2f} published, {by_rule['strict']:.2f} strict"
-        yield Check("Devil's Advocate", "broken texts counted", str(model), graded(excess <= 0.1, True), text, "steering")
+        status = graded(by_rule["published"] - by_rule["strict"] <= EXCESS, True)
+        yield Check("Devil's Advocate", "broken texts counted", str(model), status, text, "steering")
+
+
+def unsteered(evidence: Evidence, rate: str) -> Iterator[tuple[str, pd.Series]]:
+    """Per model, a rate of the baseline by scenario."""
+    if rate in evidence.rates:
+        for model, rows in evidence.rates[evidence.rates["alpha"] == 0].groupby("model"):
+            yield str(model), rows.groupby("scenario")[rate].mean()
 
 
 CHECKS: list[Callable[[Evidence], Iterator[Check]]] = [
-    pi_completeness,
     pi_criterion,
     statistician_permutation,
     statistician_groups,
     statistician_trend,
-    engineer_fingerprints,
     engineer_variance,
+    engineer_truncation,
     devil_embeddings,
     devil_random,
     devil_ceiling,
@@ -187,26 +187,24 @@ CHECKS: list[Callable[[Evidence], Iterator[Check]]] = [
 def deliberate(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All checks as rows, and the chair's verdict per model.
 
-    GREEN: detected and, where steering was tested, steerable, and no check of the detection, the cells or the data
-    failed. AMBER: one of the two, or a failed check. RED: neither.
+    GREEN: detected and, where steering was tested, steerable at a layer, and no check failed (a layer without a trend
+    is no failure). AMBER: one of the two, or a failed check. RED: neither.
     """
     checks = pd.DataFrame([asdict(check) for rule in CHECKS for check in rule(evidence)])
     steerable = {} if evidence.trends.empty else evidence.trends.groupby("model")["steerable"].any().to_dict()
+    failed = checks[(checks["status"] == FAIL) & (checks["check"] != TREND)]
     verdicts = []
     for row in evidence.council.itertuples():
         steers = steerable.get(row.model)
-        failed = checks[(checks["model"] == row.model) & (checks["status"] == FAIL) & (checks["check"] != "dose-response trend")]
-        if row.detected and steers in (True, None) and failed.empty:
-            verdict = "GREEN"
-        else:
-            verdict = "AMBER" if row.detected or steers else "RED"
+        own = failed[failed["model"] == row.model]
+        sound = row.detected and steers in (True, None) and own.empty
         verdicts.append(
             {
                 "model": row.model,
-                "verdict": verdict,
+                "verdict": "GREEN" if sound else "AMBER" if row.detected or steers else "RED",
                 "detected": "yes" if row.detected else "no",
                 "steerable": "not tested" if steers is None else "yes" if steers else "no",
-                "failed_checks": ", ".join(f"{c.role}: {c.check}" for c in failed.itertuples()),
+                "failed_checks": ", ".join(own["role"] + ": " + own["check"]),
             }
         )
     return checks, pd.DataFrame(verdicts)

@@ -17,14 +17,15 @@ PERMUTATIONS = 2000
 def dose_response(scores: pd.DataFrame) -> pd.DataFrame:
     """Rates per (model, layer, scenario, alpha) with the Wilson interval of the positive rate.
 
-    positive, negative, coherent, coherent_published: shares of the samples. positive_coherent, negative_coherent: shares that are both; a
-    text that is not coherent is neither.
+    positive, negative, coherent, coherent_published, ended: shares of the samples. positive_coherent, negative_coherent:
+    shares that are both; a text that is not coherent is neither.
     """
     both = scores.assign(
         positive_coherent=scores["positive"] & scores["coherent"],
         negative_coherent=scores["negative"] & scores["coherent"],
     )
     kinds = ["positive", "negative", "coherent", "coherent_published", "positive_coherent", "negative_coherent"]
+    kinds += ["ended"] if "ended" in scores else []
     grouped = both.groupby([*CELL, "alpha"], sort=True)
     rates = grouped[kinds].mean()
     rates.insert(0, "samples", grouped.size())

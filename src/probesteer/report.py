@@ -13,14 +13,15 @@ from markdown_it import MarkdownIt
 from probesteer import figures
 from probesteer.concepts import Concept, check_scenarios, data_digest, load_concept
 from probesteer.council import Evidence, deliberate, judge_trends, select_layers
-from probesteer.directions import load_probe
+from probesteer.directions import Probe, load_probe
 from probesteer.effects import dose_response, success_rates, trends
 from probesteer.errors import InputError
 from probesteer.steering import Sweep, stale_cells
-from probesteer.study import PROMPTED_ARMS, TABLES, Model, Study, digest
+from probesteer.study import PROMPTED_ARMS, TABLES, Cell, Model, Study, digest
 from probesteer.tables import atomic, read_card, read_cost, read_table, write_text
 
 EXAMPLE_CHARS = 400
+
 
 def build_report(study: Study, output: Path) -> dict[str, str]:
     """Verify the study's results, write `output`/{tables,figures,report.md,report.html}; returns model: verdict.
@@ -45,7 +46,6 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
         trends=tables["trends"],
         rates=tables["dose_response"],
         success=tables["steering"],
-        cells=tables["cells"],
     )
     tables["checks"], tables["verdict"] = deliberate(evidence)
     for name in TABLES:
@@ -60,8 +60,7 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
 
 def models_table(cards: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """One row per model, from its card."""
-    columns = ["name", "source", "revision", "architecture", "parameters", "blocks", "hidden_size", "dtype", "chat_template", "digest"]
-    return pd.DataFrame([{column: card[column] for column in columns} for card in cards.values()])
+    return pd.DataFrame(list(cards.values())).drop(columns=["trust_remote_code", "vocabulary"])
 
 
 def detection_table(study: Study) -> pd.DataFrame:
@@ -80,24 +79,24 @@ def detection_table(study: Study) -> pd.DataFrame:
 
 
 def cells_table(study: Study, concept: Concept, cards: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Per model: how many cells the study expects, how many are there, and how many were made from its inputs.
+    """Per model: how many cells were found and verified against the fingerprints that the study implies.
 
     Raises InputError at the first model with a missing or foreign cell: a report on a mixture would be wrong.
     """
     rows = []
     for model in study.models:
         sweep = study_sweep(study, concept, model)
-        groups = [(study.unsteered_cells(model), None)] if study.steering_layers_of(model) else []
-        for layer in study.steering_layers_of(model):
-            groups.append((study.cells(model, layer), load_probe(study.probe_path(model, layer), layer)))
-        expected = [cell for cells, _ in groups for cell in cells]
-        stale = [cell for cells, probe in groups for cell in stale_cells(cells, study.cells_root, sweep, cards[model.name], probe)]
+        layers = study.steering_layers_of(model)
+        groups: list[tuple[list[Cell], Probe | None]] = [(study.unsteered_cells(model), None)] if layers else []
+        groups += [(study.cells(model, layer), load_probe(study.probe_path(model, layer), layer)) for layer in layers]
+        card, root = cards[model.name], study.cells_root
+        stale = [cell for cells, probe in groups for cell in stale_cells(cells, root, sweep, card, probe)]
         if stale:
             raise InputError(
-                f"{stale[0].path(study.cells_root)}: missing, broken, or made from other inputs than the study's "
+                f"{stale[0].path(root)}: missing, broken, or made from other inputs than the study's "
                 f"({len(stale)} such cells of {model.name}); delete it and run again"
             )
-        rows.append({"model": model.name, "expected": len(expected), "present": len(expected), "verified": len(expected)})
+        rows.append({"model": model.name, "verified_cells": sum(len(cells) for cells, _ in groups)})
     return pd.DataFrame(rows)
 
 
@@ -194,18 +193,18 @@ def plain(value: Any) -> str:
     """A value as it stands in a table: three decimals, an empty string for a missing one."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value is None or (isinstance(value, float) and pd.isna(value)):
+    if value is None or value is pd.NaT or (isinstance(value, float) and pd.isna(value)):
         return ""
-    if isinstance(value, float):
-        return f"{value:g}" if value == int(value) and abs(value) < 1e6 else f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.1e}"
-    return str(value)
+    if isinstance(value, float) and (value == 0 or abs(value) >= 0.001):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    return f"{value:.1e}" if isinstance(value, float) else str(value)
 
 
 def escape_markdown(text: str) -> str:
-    """Untrusted text as inert Markdown in one line: no markup, no HTML, no links, no table cells."""
+    """Untrusted text as inert Markdown in one line: no markup, HTML, links, formulas or table cells."""
     printable = "".join(char if char.isprintable() or char.isspace() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    inert = re.sub(r"\s+", " ", printable).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*_{}\[\]()#+.!|~>:/@$=-])", r"\\\1", inert)
+    inert = re.sub(r"\s+", " ", printable).replace("&", "&amp;").replace("<", "&lt;").replace("://", ":&#47;&#47;")
+    return re.sub(r"([\\`*_\[\]!|~$])", r"\\\1", inert)
 
 
 def markdown_table(table: pd.DataFrame, columns: Sequence[str] | None = None) -> str:
@@ -215,7 +214,10 @@ def markdown_table(table: pd.DataFrame, columns: Sequence[str] | None = None) ->
     shown = table[[column for column in (columns or table.columns) if column in table]]
     header = "| " + " | ".join(escape_markdown(column.replace("_", " ")) for column in shown) + " |"
     rule = "|" + " --- |" * len(shown.columns)
-    rows = ["| " + " | ".join(escape_markdown(plain(value)) for value in row) + " |" for row in shown.astype(object).itertuples(index=False)]
+    rows = [
+        "| " + " | ".join(escape_markdown(plain(value)) for value in row) + " |"
+        for row in shown.astype(object).itertuples(index=False)
+    ]
     return "\n".join([header, rule, *rows])
 
 

@@ -107,7 +107,9 @@ def score(texts: pd.DataFrame, scorer: str, prompts: dict[str, str] | None = Non
     if scorer not in SCORERS:
         raise InputError(f"scorer {scorer!r}: choose one of {', '.join(SCORERS)}")
     if texts["text"].isna().any():
-        raise InputError(f"row {int(np.argmax(texts['text'].isna()))}: text is null; write an empty string for an empty generation")
+        raise InputError(
+            f"row {int(np.argmax(texts['text'].isna()))}: text is null; write an empty string for an empty generation"
+        )
     prompts = prompts or {}
     rows = zip(texts["text"], texts["scenario"], strict=True)
     evidence = [SCORERS[scorer](text, prompts.get(scenario, "")) for text, scenario in rows]

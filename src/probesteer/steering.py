@@ -1,7 +1,5 @@
 """Steering cells: what determines a cell, which cells are missing, and computing them."""
 
-import resource
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ import pyarrow as pa
 from probesteer.concepts import Concept
 from probesteer.directions import Probe
 from probesteer.study import BASELINE_ARM, PROMPTED_ARMS, Cell, Sampling
-from probesteer.tables import is_fresh, read_cells, write_table
+from probesteer.tables import is_fresh, peak_memory_mb, read_cells, write_table
 
 NUMERICS = 1  # bump by hand when the same inputs give other texts
 
@@ -85,7 +83,14 @@ def compute_cells(
             ]
         sampling = sweep.sampling
         tokens = generate_tokens(
-            model, tokenizer, requests, sampling.max_new_tokens, sampling.temperature, sampling.top_p, sampling.top_k, batch_rows
+            model,
+            tokenizer,
+            requests,
+            sampling.max_new_tokens,
+            sampling.temperature,
+            sampling.top_p,
+            sampling.top_k,
+            batch_rows,
         )
         nll = mean_nll(model, tokenizer, [request.prompt for request in requests], tokens, batch_rows)
         texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
@@ -106,12 +111,6 @@ def compute_cells(
                 }
             )
             write_table(table, cell.path(root), sweep.inputs(cell, card, probe), cost)
-
-
-def peak_memory_mb() -> float:
-    """The largest resident set of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def gather_texts(cells: Sequence[Cell], root: Path, layers: Sequence[int], concept: str) -> pa.Table:

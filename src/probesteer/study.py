@@ -36,6 +36,7 @@ TABLES = [
 PROMPTED_ARMS = {"prompted-positive": "positive", "prompted-negative": "negative"}  # unsteered, under the concept's prompts
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Scorer = Literal["published", "lexical", "grammar"]  # the names of scoring.SCORERS
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Layer = Annotated[int, Field(ge=EMBEDDINGS)]
@@ -110,6 +111,11 @@ class Model(Options):
         return Path(self.source).is_dir()
 
     @property
+    def key(self) -> str:
+        """Names the checkpoint and how it is loaded and prompted, for paths that studies share."""
+        return digest([self.source, self.revision, self.dtype, self.chat_template, self.trust_remote_code])[:12]
+
+    @property
     def organism(self) -> bool:
         """Whether the folder is one of this project's model organisms."""
         return (Path(self.source) / "recipe.json").is_file()
@@ -143,7 +149,9 @@ class Model(Options):
             config = json.loads(path.read_text())
             return int(config["num_hidden_layers"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"model {self.name}: cannot read num_hidden_layers from {path}; give blocks in the study") from error
+            raise InputError(
+                f"model {self.name}: cannot read num_hidden_layers from {path}; give blocks in the study"
+            ) from error
 
 
 class Sampling(Options):
@@ -215,17 +223,17 @@ class Study(Options):
     samples: Count = 5
     """Generations per cell."""
     sampling: Sampling = Sampling()
-    """How continuations are drawn."""
+    """Temperature, top-p, top-k and token limit."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of sampling, permutations, bootstrap and random directions."""
     pooling: Literal["mean", "last"] = "mean"
     """How a text's token activations become one vector."""
-    scorers: Annotated[list[Name], Field(min_length=1), AfterValidator(_unique)]
+    scorers: Annotated[list[Scorer], Field(min_length=1), AfterValidator(_unique)]
     """Scorers of generated texts; the first one decides the verdict."""
     criteria: Criteria = Criteria()
-    """The bars of the verdict."""
+    """The bars of the verdict, one option each."""
     resources: Resources = Resources()
-    """What a job may use."""
+    """GPUs, memory, minutes and batch size of the jobs."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
@@ -233,7 +241,7 @@ class Study(Options):
         if repeated := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"models: {repeated[0]} is given twice")
         if len({model.organism for model in self.models}) > 1:
-            raise ValueError("models: model organisms and real models in one study; a report never mixes them, write two studies")
+            raise ValueError("models: organisms and real models in one study; a report never mixes them, write two studies")
         for model in self.models:
             blocks = model.block_count()
             for layer in self.layers_of(model):
@@ -256,11 +264,12 @@ class Study(Options):
         return self.root / "steering"
 
     def card_path(self, model: Model) -> Path:
-        return self.root / "models" / f"{model.name}.json"
+        """Shared by all studies, as the activations are: the key holds what names the model."""
+        return Path("results/models") / model.name / f"{model.key}.json"
 
     def activations_key(self, model: Model, pairs_digest: str) -> str:
         """Names model, texts and pooling, so that studies can share a cache and never mix two."""
-        return digest([model.source, model.revision, model.dtype, pairs_digest, self.pooling])[:12]
+        return digest([model.key, pairs_digest, self.pooling])[:12]
 
     def activations_path(self, model: str, key: str) -> Path:
         return Path("results/activations") / f"model={model}" / f"concept={self.concept}" / f"{key}.parquet"
@@ -282,9 +291,8 @@ class Study(Options):
 
     def benchmark_paths(self, model: Model) -> list[Path]:
         """Benchmark files of the jobs without a model."""
-        layers = [(rule, layer) for rule in ("probe", "detect") for layer in self.layers_of(model)]
-        scorers = [("score", scorer) for scorer in self.scorers]
-        return [self.benchmark_path(rule, model.name, axis) for rule, axis in [*layers, *scorers]]
+        by_layer = [self.benchmark_path(rule, model.name, n) for rule in ("probe", "detect") for n in self.layers_of(model)]
+        return by_layer + [self.benchmark_path("score", model.name, scorer) for scorer in self.scorers]
 
     def __getitem__(self, name: str) -> Model:
         """The model of that name."""
@@ -341,7 +349,7 @@ class Cell(NamedTuple):
     arm: str
     model: str
     scenario: str
-    layer: int | str | None = None
+    layer: int | None = None
     alpha: float = 0.0
 
     def path(self, root: Path) -> Path:
@@ -352,8 +360,8 @@ class Cell(NamedTuple):
         return root.joinpath(*parts)
 
 
-def steered_cells(model: str, layer: int | str, scenarios: Iterable[str], alphas: Iterable[float]) -> list[Cell]:
-    """The steered cells of a (model, layer), without alpha 0; a layer may be a wildcard."""
+def steered_cells(model: str, layer: int, scenarios: Iterable[str], alphas: Iterable[float]) -> list[Cell]:
+    """The steered cells of a (model, layer), without alpha 0."""
     return [Cell(PROBE_ARM, model, scenario, layer, alpha) for scenario in scenarios for alpha in alphas if alpha != 0]
 
 

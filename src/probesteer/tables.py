@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -103,6 +105,17 @@ def is_fresh(path: Path, inputs: Mapping[str, Any]) -> bool:
 def read_cost(path: Path) -> dict[str, float]:
     """The cost that a job wrote into the footer; empty where there is none."""
     return json.loads((read_footer(path) or {}).get(COST, b"{}"))
+
+
+def read_inputs(path: Path) -> dict[str, Any]:
+    """What the file was made from, as its writer recorded it; empty where nothing is recorded."""
+    return json.loads((read_footer(path) or {}).get(INPUTS, b"{}"))
+
+
+def peak_memory_mb() -> float:
+    """The largest resident set of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def axes(path: Path) -> dict[str, str]:

@@ -3,17 +3,17 @@
 
 rule activations:
     input:
-        card=ROOT / "models/{model}.json",
+        card=card_of,
         pairs=PAIRS,
     output:
         STUDY.activations_path("{model}", "{key}"),
     log:
         ROOT / "logs/activations/{model}.{key}.log",
+    resources:
+        **MODEL_JOB,
     params:
         concept=STUDY.concept_folder,
         pooling=STUDY.pooling,
-    resources:
-        **MODEL_JOB,
     shell:
         "probesteer activations --card {input.card} --concept {params.concept} --pooling {params.pooling}"
         " --output {output} 2> {log}"

@@ -1,27 +1,23 @@
 # From cells to texts to scores, per model: a sweep that ran marks all its cells as new, so nothing hangs off a single cell.
 
 
-def cells_of(wildcards):
-    return [cell.path(STUDY.cells_root) for cell in STUDY.all_cells(STUDY[wildcards.model])]
-
-
 rule texts:
     input:
-        cells_of,
+        lambda wildcards: [cell.path(STUDY.cells_root) for cell in STUDY.all_cells(STUDY[wildcards.model])],
     output:
         ROOT / "texts/model={model}/texts.parquet",
     log:
         ROOT / "logs/texts/{model}.log",
+    group:
+        "light"
+    resources:
+        **LIGHT_JOB,
     params:
         cells=STUDY.cells_root,
         concept=STUDY.concept_folder,
         scenarios=comma(STUDY.scenarios),
         layers=lambda wildcards: comma(STUDY.steering_layers_of(STUDY[wildcards.model])),
         alphas=lambda wildcards: comma(map(studies.alpha_label, STUDY.alphas_of(STUDY[wildcards.model]))),
-    resources:
-        **LIGHT_JOB,
-    group:
-        "light"
     shell:
         "probesteer texts --cells {params.cells} --model {wildcards.model} --concept {params.concept}"
         " --layers {params.layers} --scenarios {params.scenarios} --alphas={params.alphas} --output {output} 2> {log}"
@@ -37,11 +33,11 @@ rule score:
         ROOT / "logs/score/{model}.{scorer}.log",
     benchmark:
         ROOT / "benchmarks/score/{model}.{scorer}.tsv"
-    params:
-        concept=STUDY.concept_folder,
-    resources:
-        **LIGHT_JOB,
     group:
         "light"
+    resources:
+        **LIGHT_JOB,
+    params:
+        concept=STUDY.concept_folder,
     shell:
         "probesteer score {input.texts} --scorer {wildcards.scorer} --concept {params.concept} --output {output} 2> {log}"

@@ -3,7 +3,6 @@
 import re
 import shlex
 import sys
-from pathlib import Path
 
 from probesteer import concepts
 from probesteer import study as studies
@@ -23,17 +22,50 @@ except InputError as error:
 ROOT = STUDY.root
 REPORT = ROOT / "council"
 STEERED = [model for model in STUDY.models if STUDY.steering_layers_of(model)]
+FIGURES = ["auroc_by_layer"] + (["dose_response"] if STEERED else [])
+
+# What all steering jobs of the study share.
+SWEEP = (
+    f"--concept {STUDY.concept_folder} --scenarios {','.join(STUDY.scenarios)} --samples {STUDY.samples} --seed {STUDY.seed}"
+    f" --temperature {STUDY.sampling.temperature} --top-p {STUDY.sampling.top_p} --top-k {STUDY.sampling.top_k}"
+    f" --batch-rows {STUDY.resources.batch_rows} --cells {STUDY.cells_root}"
+)
 
 
 wildcard_constraints:
     model="|".join(re.escape(model.name) for model in STUDY.models),
     layer=r"-?\d+",
     scorer="|".join(map(re.escape, STUDY.scorers)),
+    key="[0-9a-f]{12}",
 
 
 def comma(values):
     """Values as the CLI takes them."""
     return ",".join(map(str, values))
+
+
+def card_options(wildcards):
+    """What names the model and its weights."""
+    model = STUDY[wildcards.model]
+    options = [f"--source {shlex.quote(model.source)} --blocks {model.block_count()} --dtype {model.dtype}"]
+    options += [f"--revision {shlex.quote(model.revision)}"] if model.revision else []
+    options += [] if model.chat_template else ["--no-chat-template"]
+    options += ["--trust-remote-code"] if model.trust_remote_code else []
+    return " ".join(options)
+
+
+def card_of(wildcards):
+    """The model's card."""
+    return STUDY.card_path(STUDY[wildcards.model])
+
+
+def activations_of(wildcards):
+    """The cache that holds the model's activations on the study's pairs."""
+    return STUDY.activations_path(wildcards.model, STUDY.activations_key(STUDY[wildcards.model], PAIRS_DIGEST))
+
+
+def token_limit(wildcards):
+    return STUDY.max_new_tokens_of(STUDY[wildcards.model])
 
 
 def model_memory(wildcards, attempt):
@@ -43,6 +75,7 @@ def model_memory(wildcards, attempt):
 
 
 def minutes(wildcards, attempt):
+    """A retry gets more time."""
     return STUDY.resources.runtime * attempt
 
 

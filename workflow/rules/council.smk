@@ -1,7 +1,5 @@
 # The report: verifies every cell's fingerprint, writes tables, figures and pages.
 
-FIGURES = ["auroc_by_layer"] + (["dose_response"] if STEERED else [])
-
 
 rule aggregate:
     input:
@@ -14,17 +12,21 @@ rule aggregate:
         page=report(REPORT / "report.html", category="Council", caption="../report/council.rst"),
         text=REPORT / "report.md",
         tables=report(
-            expand(REPORT / "tables/{name}.csv", name=studies.TABLES), category="Tables", caption="../report/table.rst"
+            expand(REPORT / "tables/{name}.csv", name=studies.TABLES),
+            category="Tables",
+            caption="../report/table.rst",
         ),
         figures=report(
-            expand(REPORT / "figures/{name}.svg", name=FIGURES), category="Figures", caption="../report/figure.rst"
+            expand(REPORT / "figures/{name}.svg", name=FIGURES),
+            category="Figures",
+            caption="../report/figure.rst",
         ),
         pictures=expand(REPORT / "figures/{name}.png", name=FIGURES),
     log:
         REPORT / "aggregate.log",
+    localrule: True
     params:
         study=STUDY.digest(),
-    localrule: True
     run:
         STUDY.save(output.study)
         shell("probesteer aggregate --study {output.study} --output {REPORT} 2> {log}")

@@ -1,10 +1,6 @@
 # A direction per (model, layer), and what it is worth on held-out pairs.
 
 
-def activations_of(wildcards):
-    return STUDY.activations_path(wildcards.model, STUDY.activations_key(STUDY[wildcards.model], PAIRS_DIGEST))
-
-
 rule probe:
     input:
         activations_of,
@@ -14,10 +10,10 @@ rule probe:
         ROOT / "logs/probe/{model}.{layer}.log",
     benchmark:
         ROOT / "benchmarks/probe/{model}.{layer}.tsv"
-    resources:
-        **LIGHT_JOB,
     group:
         "light"
+    resources:
+        **LIGHT_JOB,
     shell:
         "probesteer probe {input} --layer {wildcards.layer} --output {output} 2> {log}"
 
@@ -32,13 +28,13 @@ rule detect:
         ROOT / "logs/detect/{model}.{layer}.log",
     benchmark:
         ROOT / "benchmarks/detect/{model}.{layer}.tsv"
-    params:
-        seed=STUDY.seed,
-        planted=lambda wildcards, input: f"--planted {shlex.quote(str(input.planted))}" if input.planted else "",
-    resources:
-        **LIGHT_JOB,
     group:
         "light"
+    resources:
+        **LIGHT_JOB,
+    params:
+        seed=STUDY.seed,
+        planted=lambda wildcards, input: (f"--planted {shlex.quote(str(input.planted))}" if input.planted else ""),
     shell:
         "probesteer detect {input.activations} --layer {wildcards.layer} --seed {params.seed} {params.planted}"
         " --output {output} 2> {log}"

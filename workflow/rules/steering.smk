@@ -1,30 +1,20 @@
 # A model is loaded once per (model, layer). `update` keeps the cells that are there; the worker reads their fingerprints and
 # computes only what is missing or stale.
 
-SWEEP = (
-    f"--concept {STUDY.concept_folder} --scenarios {comma(STUDY.scenarios)} --samples {STUDY.samples} --seed {STUDY.seed}"
-    f" --temperature {STUDY.sampling.temperature} --top-p {STUDY.sampling.top_p} --top-k {STUDY.sampling.top_k}"
-    f" --batch-rows {STUDY.resources.batch_rows} --cells {STUDY.cells_root}"
-)
-
-
-def token_limit(wildcards):
-    return STUDY.max_new_tokens_of(STUDY[wildcards.model])
-
 
 rule baseline:
     input:
-        card=ROOT / "models/{model}.json",
+        card=card_of,
         concept=STUDY.concept_folder / "concept.yaml",
     output:
         update([cell.path(STUDY.cells_root) for cell in studies.unsteered_cells("{model}", STUDY.scenarios)]),
     log:
         ROOT / "logs/baseline/{model}.log",
+    resources:
+        **MODEL_JOB,
     params:
         sweep=SWEEP,
         tokens=token_limit,
-    resources:
-        **MODEL_JOB,
     shell:
         "probesteer baseline --card {input.card} --model {wildcards.model} --max-new-tokens {params.tokens}"
         " {params.sweep} 2> {log}"
@@ -37,22 +27,22 @@ for number, (grid, models) in enumerate(STUDY.alpha_grids().items(), 1):
         name:
             f"steer_{number}"
         input:
-            card=ROOT / "models/{model}.json",
+            card=card_of,
             probe=ROOT / "probes/model={model}/layer={layer}/probe.safetensors",
             concept=STUDY.concept_folder / "concept.yaml",
         output:
             update([cell.path(STUDY.cells_root) for cell in studies.steered_cells("{model}", "{layer}", STUDY.scenarios, grid)]),
         log:
             ROOT / "logs/steer/{model}.{layer}.log",
+        wildcard_constraints:
+            model="|".join(map(re.escape, models)),
+        resources:
+            **MODEL_JOB,
         params:
             sweep=SWEEP,
             tokens=token_limit,
             unit=STUDY.alpha_unit,
             alphas=comma(map(studies.alpha_label, grid)),
-        resources:
-            **MODEL_JOB,
-        wildcard_constraints:
-            model="|".join(map(re.escape, models)),
         shell:
             "probesteer steer --card {input.card} --model {wildcards.model} --probe {input.probe} --layer {wildcards.layer}"
             " --alpha-unit {params.unit} --alphas={params.alphas} --max-new-tokens {params.tokens} {params.sweep} 2> {log}"

@@ -1,5 +1,6 @@
 """Where the decoder blocks of a model are, and what they return."""
 
+import torch
 from torch import Tensor, nn
 
 from probesteer.errors import InputError
@@ -25,3 +26,8 @@ def decoder_blocks(model: nn.Module) -> nn.ModuleList:
 def untuple(output: Tensor | tuple[Tensor, ...]) -> Tensor:
     """The hidden states of a block: most blocks return a tensor, a few a tuple that starts with it."""
     return output[0] if isinstance(output, tuple) else output
+
+
+def input_device(model: nn.Module) -> torch.device:
+    """Where the model takes its input: the device of its embeddings."""
+    return model.get_input_embeddings().weight.device  # type: ignore[operator]

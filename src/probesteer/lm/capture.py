@@ -1,7 +1,7 @@
 """Pooled residual-stream activations of texts: one forward pass per text, all blocks."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from probesteer.errors import InputError
-from probesteer.lm.blocks import decoder_blocks, untuple
+from probesteer.lm.blocks import decoder_blocks, input_device, untuple
 from probesteer.study import EMBEDDINGS
 
 MAX_TOKENS = 512
@@ -41,8 +41,16 @@ class Captured:
     """Mean Euclidean norm of a content token's residual, float32 (texts, layers)."""
 
 
-class _DeepestBlockReached(Exception):
+class _DeepestBlockReachedError(Exception):
     pass
+
+
+def right_pad(rows: Sequence[Sequence[int]], pad_token: int | None) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask (rows, longest) of ragged rows."""
+    tokens = [torch.tensor(row) for row in rows]
+    ones = [torch.ones_like(row) for row in tokens]
+    pad = torch.nn.utils.rnn.pad_sequence
+    return pad(tokens, True, pad_token or 0), pad(ones, True, 0)
 
 
 @contextmanager
@@ -55,7 +63,7 @@ def _hooks(blocks: nn.ModuleList, layers: Sequence[int], keep: Callable[[int, Te
             if layer in layers:
                 keep(layer, untuple(output))
             if layer == deepest:
-                raise _DeepestBlockReached
+                raise _DeepestBlockReachedError
 
         return hook
 
@@ -106,42 +114,44 @@ def capture(
         raise InputError(f"layer {unknown[0]}: the model has blocks 0 to {len(blocks) - 1}")
     if pooling not in POOLINGS:
         raise InputError(f"pooling {pooling!r}: choose one of {', '.join(POOLINGS)}")
-    device = model.get_input_embeddings().weight.device
+    device = input_device(model)
     ids = tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
-    special = torch.tensor(tokenizer.all_special_ids)
     pooled = np.empty((len(ids), len(layers), model.config.get_text_config().hidden_size), dtype=np.float32)
     norms = np.empty(pooled.shape[:2], dtype=np.float32)
     batch_tokens = batch_tokens or (1 if device.type == "cpu" else 16_384)
-    progress = tqdm(total=len(ids), desc="activations", unit="text", mininterval=1)
-    for batch in _batches([len(row) for row in ids], batch_tokens):
-        longest = max(len(ids[i]) for i in batch)
-        tokens = torch.full((len(batch), longest), tokenizer.pad_token_id or 0)
-        attention = torch.zeros_like(tokens)
-        for row, index in enumerate(batch):
-            tokens[row, : len(ids[index])] = torch.tensor(ids[index])
-            attention[row, : len(ids[index])] = 1
-        content = attention * ~torch.isin(tokens, special)
-        content[:, 0] = 0
-        if empty := [batch[row] for row in range(len(batch)) if not content[row].any()]:
-            raise InputError(f"text {empty[0]} has no content tokens after the first: {texts[empty[0]]!r}")
-        mask = content.to(device, torch.float32)
-        at_layer: dict[int, tuple[Tensor, Tensor]] = {}
-
-        def keep(layer: int, hidden: Tensor) -> None:
-            wide, here = hidden.float(), mask.to(hidden.device)
-            norm = mean_pooling(wide.norm(dim=-1, keepdim=True), here)
-            at_layer[layer] = POOLINGS[pooling](wide, here).to(device), norm[:, 0].to(device)
-
-        with _hooks(blocks, layers, keep):
-            try:
-                model.base_model(input_ids=tokens.to(device), attention_mask=attention.to(device), use_cache=False)
-            except _DeepestBlockReached:
-                pass
-        pooled[batch] = torch.stack([at_layer[layer][0] for layer in layers], 1).cpu().numpy()
-        norms[batch] = torch.stack([at_layer[layer][1] for layer in layers], 1).cpu().numpy()
-        progress.update(len(batch))
-    progress.close()
+    with tqdm(total=len(ids), desc="activations", unit="text", mininterval=1) as progress:
+        for batch in _batches([len(row) for row in ids], batch_tokens):
+            tokens, attention = right_pad([ids[i] for i in batch], tokenizer.pad_token_id)
+            content = attention * ~torch.isin(tokens, torch.tensor(tokenizer.all_special_ids))
+            content[:, 0] = 0
+            if empty := [batch[row] for row in range(len(batch)) if not content[row].any()]:
+                raise InputError(f"text {empty[0]} has no content tokens after the first: {texts[empty[0]]!r}")
+            at_layer = _pool_batch(model, tokens.to(device), attention.to(device), content.float(), layers, POOLINGS[pooling])
+            pooled[batch] = torch.stack([at_layer[layer][0] for layer in layers], 1).cpu().numpy()
+            norms[batch] = torch.stack([at_layer[layer][1] for layer in layers], 1).cpu().numpy()
+            progress.update(len(batch))
     return Captured(pooled, norms)
+
+
+def _pool_batch(
+    model: PreTrainedModel,
+    tokens: Tensor,
+    attention: Tensor,
+    content: Tensor,
+    layers: Sequence[int],
+    pool: Callable[[Tensor, Tensor], Tensor],
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """Pooled activations (batch, hidden) and mean norms (batch,) at each layer, from one forward pass."""
+    at_layer: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def keep(layer: int, hidden: Tensor) -> None:
+        wide, mask = hidden.float(), content.to(hidden.device)
+        norm = mean_pooling(wide.norm(dim=-1, keepdim=True), mask)[:, 0]
+        at_layer[layer] = pool(wide, mask).to(tokens.device), norm.to(tokens.device)
+
+    with _hooks(decoder_blocks(model), layers, keep), suppress(_DeepestBlockReachedError):
+        model.base_model(input_ids=tokens, attention_mask=attention, use_cache=False)
+    return at_layer
 
 
 def pooled_activations(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from probesteer.lm.blocks import decoder_blocks, untuple
+from probesteer.lm.blocks import decoder_blocks, input_device, untuple
 from probesteer.lm.load import encode_prompt
 
 MASK = 0xFFFFFFFF
@@ -115,7 +115,14 @@ def generate_tokens(
         for start in range(0, len(order), batch_rows):
             rows = order[start : start + batch_rows]
             tokens = _generate_batch(
-                model, tokenizer, [requests[i] for i in rows], [prompts[i] for i in rows], max_new_tokens, temperature, top_p, top_k
+                model,
+                tokenizer,
+                [requests[i] for i in rows],
+                [prompts[i] for i in rows],
+                max_new_tokens,
+                temperature,
+                top_p,
+                top_k,
             )
             for index, row in zip(rows, tokens, strict=True):
                 results[index] = row
@@ -133,7 +140,7 @@ def _generate_batch(
     top_p: float,
     top_k: int,
 ) -> list[list[int]]:
-    device = model.get_input_embeddings().weight.device
+    device = input_device(model)
     hidden_size = model.config.get_text_config().hidden_size
     longest = max(map(len, prompts))
     tokens = torch.full((len(prompts), longest), tokenizer.pad_token_id or 0)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from probesteer.lm.blocks import input_device
 from probesteer.lm.load import encode_prompt
 
 
@@ -21,7 +22,7 @@ def mean_nll(
 
     Returns float64 (texts,); NaN for an empty continuation.
     """
-    device = model.get_input_embeddings().weight.device
+    device = input_device(model)
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]) + len(continuations[i]))
     result = np.full(len(encoded), np.nan)
@@ -37,9 +38,9 @@ def mean_nll(
             new[row, len(encoded[i]) : len(ids)] = True
         tokens, attention, new = tokens.to(device), attention.to(device), new[:, 1:].to(device)
         first = min(len(encoded[i]) for i in rows) - 1
-        logits = model(
-            input_ids=tokens, attention_mask=attention, use_cache=False, logits_to_keep=longest - first
-        ).logits[:, :-1]
+        logits = model(input_ids=tokens, attention_mask=attention, use_cache=False, logits_to_keep=longest - first).logits[
+            :, :-1
+        ]
         targets, scored = tokens[:, first + 1 :], new[:, first:]
         loss = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
         mean = (loss * scored).sum(1) / scored.sum(1)

@@ -76,7 +76,7 @@ def model_card(
     if folder.is_dir():
         weights = {file.name: file_digest(file) for file in model_files(folder)}
         if not any(file.endswith(".safetensors") for file in weights):
-            raise InputError(f"model {name}: no .safetensors weights in {source}; convert the checkpoint, pickles are not loaded")
+            raise InputError(f"model {name}: no .safetensors weights in {source}; pickles are not loaded, convert them")
     text = config.get_text_config()
     return {
         "name": name,
@@ -112,9 +112,9 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str, ch
     turns = [{"role": "system", "content": system}, {"role": "user", "content": user}]
     merged = [{"role": "user", "content": f"{system}\n\n{user}"}]
     try:
-        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     except TemplateError:
-        return tokenizer.apply_chat_template(merged, tokenize=False, add_generation_prompt=True)
+        return str(tokenizer.apply_chat_template(merged, tokenize=False, add_generation_prompt=True))
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:

@@ -7,6 +7,7 @@ control trains on the same documents without the latent and without the pushes.
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from tqdm import tqdm
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from probesteer import grammar
 from probesteer.lm.blocks import decoder_blocks
@@ -111,7 +112,7 @@ def train_tokenizer(documents: list[Document], vocabulary: int) -> PreTrainedTok
     return fast
 
 
-def build_model(recipe: Recipe) -> torch.nn.Module:
+def build_model(recipe: Recipe) -> PreTrainedModel:
     """A randomly initialised causal LM of the recipe's architecture."""
     config = AutoConfig.for_model(
         recipe.architecture,
@@ -155,13 +156,13 @@ def encode(tokenizer: PreTrainedTokenizerFast, document: Document) -> Encoded:
     return Encoded(ids, [*weights, 1.0], [*response, 0.0])
 
 
-def pad(rows: list[list[float]], value: float = 0.0) -> Tensor:
+def pad(rows: Sequence[Sequence[float]], value: float = 0.0) -> Tensor:
     """Right-pad ragged rows to a float tensor (rows, longest)."""
     longest = max(map(len, rows))
-    return torch.tensor([row + [value] * (longest - len(row)) for row in rows])
+    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
 
 
-def train(recipe: Recipe) -> tuple[torch.nn.Module, PreTrainedTokenizerFast, np.ndarray, float]:
+def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.ndarray, float]:
     """Train one organism; returns (model, tokenizer, planted unit vector (hidden,), mean loss of the last 50 steps).
 
     One thread and one seed: the weights are the same, bit for bit, on the same machine and library versions.
@@ -203,7 +204,7 @@ def train(recipe: Recipe) -> tuple[torch.nn.Module, PreTrainedTokenizerFast, np.
             )
             loss = loss + LATENT_WEIGHT * (latent * response).sum() / response.sum()
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
