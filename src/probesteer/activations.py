@@ -15,7 +15,7 @@ from probesteer.study import EMBEDDINGS
 from probesteer.tables import peak_memory_mb, read_inputs, read_table, write_table
 
 NUMERICS = 1  # bump by hand when the same inputs give other activations
-ROW_COLUMNS = ["id", "scenario", "split", "positive"]
+ROW_COLUMNS = {"id": "text", "scenario": "text", "split": "text", "positive": "bool"}
 
 
 def layer_column(layer: int) -> str:
@@ -85,10 +85,8 @@ def read_layer(path: Path, layer: int) -> LayerActivations:
 
     Raises InputError for a missing layer or column, a split without both labels, and values that are not finite.
     """
-    wanted = [*ROW_COLUMNS, layer_column(layer), norm_column(layer)]
-    table = read_table(path, wanted, needs=wanted)
-    if not pa.types.is_fixed_size_list(table.schema.field(layer_column(layer)).type):
-        raise InputError(f"{path}: column {layer_column(layer)} is not a fixed-size list of float32")
+    wanted = {**ROW_COLUMNS, layer_column(layer): "vector", norm_column(layer): "number"}
+    table = read_table(path, wanted, wanted)
     flat = table[layer_column(layer)].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     activations = flat.reshape(len(table), -1)
     labels = table["positive"].to_numpy().astype(bool)

@@ -14,6 +14,9 @@ from probesteer.study import Cell, Sampling, load_study, steered_cells, unsteere
 THREAD_VARIABLES = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
 
 
+DEFAULT_STUDY = Path("config/config.yaml")
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
@@ -45,6 +48,15 @@ def positive_int(text: str) -> int:
     if value < 1:
         raise ValueError(text)
     return value
+
+
+def check(args: argparse.Namespace) -> None:
+    from probesteer.concepts import check_study
+
+    study = load_study(DEFAULT_STUDY, *args.configfile)
+    check_study(study)
+    cells = sum(len(list(study.all_cells(model))) for model in study.models)
+    print(f"study {study.study}: {len(study.models)} models, {cells} steering cells, concept {study.concept}; no problem found")
 
 
 def model(args: argparse.Namespace) -> None:
@@ -97,11 +109,10 @@ def detect(args: argparse.Namespace) -> None:
 
 
 def _sweep(args: argparse.Namespace) -> Any:
-    from probesteer.concepts import check_scenarios, load_concept
+    from probesteer.concepts import load_scenarios
     from probesteer.steering import Sweep
 
-    concept = load_concept(args.concept)
-    check_scenarios(concept, args.scenarios, str(args.concept))
+    concept = load_scenarios(args.concept, args.scenarios)
     sampling = Sampling(temperature=args.temperature, top_p=args.top_p, top_k=args.top_k, max_new_tokens=args.max_new_tokens)
     return Sweep(concept, sampling, args.samples, args.seed, args.alpha_unit)
 
@@ -201,6 +212,9 @@ def build_parser() -> Parser:
         sub = verbs.add_parser(run.__name__, help=summary, description=summary)
         sub.set_defaults(run=run)
         return sub.add_argument  # type: ignore[return-value]
+
+    add = verb(check, "check a study and its concept")
+    add("--configfile", type=Path, nargs="*", default=[], help=f"study files, layered over {DEFAULT_STUDY}")
 
     add = verb(model, "write a model's card: digest, architecture, size")
     add("--name", required=True)

@@ -1,6 +1,7 @@
 """A behaviour's texts: system prompts, scenarios, contrastive pairs and word lists, as a folder of files."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from probesteer.errors import InputError
-from probesteer.study import Name, Options, file_digest
+from probesteer.study import Name, Options, Study, file_digest
 
 PAIRS_FILE = "pairs.jsonl"
 
@@ -104,10 +105,23 @@ def load_concept(folder: Path) -> Concept:
         raise InputError(f"{path}: {_first_problem(error)}") from error
 
 
-def check_scenarios(concept: Concept, scenarios: list[str], where: str) -> None:
-    """Raise InputError for a scenario that the concept does not have."""
+def load_scenarios(folder: Path, scenarios: Sequence[str]) -> Concept:
+    """Read a concept that has these scenarios. Raises InputError for one that it does not have."""
+    concept = load_concept(folder)
     if unknown := [name for name in scenarios if name not in concept.scenarios]:
-        raise InputError(f"scenario {unknown[0]}: not in {where}; it has {', '.join(concept.scenarios)}")
+        raise InputError(f"scenario {unknown[0]}: not in {folder}; it has {', '.join(concept.scenarios)}")
+    return concept
+
+
+def check_study(study: Study) -> str:
+    """Check what a study says against its concept; returns the digest of the pair file. Raises InputError."""
+    concept = load_scenarios(study.concept_folder, study.scenarios)
+    pairs = load_pairs(study.concept_folder / PAIRS_FILE)
+    if foreign := [pair for pair in pairs if pair.scenario not in concept.scenarios]:
+        raise InputError(
+            f"{study.concept_folder / PAIRS_FILE}: pair {foreign[0].id}: scenario {foreign[0].scenario} is not in concept.yaml"
+        )
+    return data_digest(study.concept_folder)
 
 
 def load_pairs(path: Path) -> list[Pair]:

@@ -10,7 +10,17 @@ from probesteer.errors import InputError
 from probesteer.stats import permutation_p, wilson_interval
 
 CELL = ["model", "layer", "scenario"]
-SCORE_COLUMNS = [*CELL, "alpha", "sample", "positive", "negative", "coherent", "coherent_published"]
+SCORE_COLUMNS = {
+    "model": "text",
+    "layer": "number?",
+    "scenario": "text",
+    "alpha": "number",
+    "sample": "number",
+    "positive": "bool",
+    "negative": "bool",
+    "coherent": "bool",
+    "coherent_published": "bool",
+}
 PERMUTATIONS = 2000
 
 

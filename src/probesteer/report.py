@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 
 from probesteer import figures
-from probesteer.concepts import Concept, check_scenarios, data_digest, load_concept
+from probesteer.concepts import Concept, data_digest, load_scenarios
 from probesteer.council import Evidence, deliberate, judge_trends, select_layers
 from probesteer.directions import Probe, load_probe
 from probesteer.effects import dose_response, success_rates, trends
@@ -28,8 +28,7 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
 
     Raises InputError where a result is missing, broken, or was made from other inputs than the study's.
     """
-    concept = load_concept(study.concept_folder)
-    check_scenarios(concept, study.scenarios, str(study.concept_folder))
+    concept = load_scenarios(study.concept_folder, study.scenarios)
     cards = {model.name: read_card(study.card_path(model)) for model in study.models}
     tables: dict[str, pd.DataFrame] = {
         "models": models_table(cards),

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-import numpy as np
 import pandas as pd
 
 from probesteer import grammar
@@ -19,7 +18,14 @@ MIN_CHARS, MIN_WORDS, MIN_UNIQUE_WORD_RATIO = 50, 10, 0.3
 
 BASELINE_NLL_QUANTILE = 0.99
 ECHO_WORDS = 5
-TEXT_COLUMNS = ["model", "layer", "scenario", "alpha", "sample", "text"]
+TEXT_COLUMNS = {
+    "model": "text",
+    "layer": "number?",
+    "scenario": "text",
+    "alpha": "number",
+    "sample": "number",
+    "text": "text",
+}
 
 
 def published(text: str, prompt: str) -> int:
@@ -102,14 +108,10 @@ def score(texts: pd.DataFrame, scorer: str, prompts: dict[str, str] | None = Non
     `scorer`; `evidence`, an integer, positive where the text shows the behaviour; `positive` (evidence > 0) and
     `negative` (evidence < 0); `coherent_published`; and `coherent`, by likelihood where the texts carry `nll`, else by the
     published rule. `prompts` maps scenarios to user prompts, for removing echoes.
-    Raises InputError for an unknown scorer or a missing text.
+    Raises InputError for an unknown scorer.
     """
     if scorer not in SCORERS:
         raise InputError(f"scorer {scorer!r}: choose one of {', '.join(SCORERS)}")
-    if texts["text"].isna().any():
-        raise InputError(
-            f"row {int(np.argmax(texts['text'].isna()))}: text is null; write an empty string for an empty generation"
-        )
     prompts = prompts or {}
     rows = zip(texts["text"], texts["scenario"], strict=True)
     evidence = [SCORERS[scorer](text, prompts.get(scenario, "")) for text, scenario in rows]

@@ -5,7 +5,7 @@ import os
 import resource
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,17 +75,37 @@ def write_table(
         pq.write_table(table.replace_schema_metadata(metadata), beside, compression="zstd")
 
 
-def read_table(path: Path, columns: Iterable[str] | None = None, needs: Iterable[str] = ()) -> pa.Table:
-    """Read a Parquet file. Raises InputError where it is missing, broken, or lacks a column of `needs`."""
+KINDS: dict[str, Callable[[pa.DataType], bool]] = {
+    "text": lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind),
+    "number": lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind),
+    "bool": pa.types.is_boolean,
+    "vector": pa.types.is_fixed_size_list,
+}
+
+
+def read_table(path: Path, columns: Iterable[str] | None = None, needs: Mapping[str, str] | None = None) -> pa.Table:
+    """Read a Parquet file. `needs` maps columns that must be there to their kind: one of KINDS, with ? where null may stand.
+
+    Raises InputError where the file is missing or broken, or a needed column is missing or of another kind.
+    """
     try:
-        file = pq.ParquetFile(path)
-        if missing := [column for column in needs if column not in file.schema_arrow.names]:
-            raise InputError(f"{path}: column {missing[0]} is missing; it has {', '.join(file.schema_arrow.names[:12])}")
-        return file.read(columns=None if columns is None else list(columns))
+        table = pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
+        names = pq.read_schema(path).names
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file") from error
+    for name, kind in (needs or {}).items():
+        if name not in names:
+            raise InputError(f"{path}: column {name} is missing; it has {', '.join(names[:12])}")
+        column = table[name]
+        plain = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if not KINDS[kind.removesuffix("?")](plain):
+            raise InputError(f"{path}: column {name} holds {column.type}; {kind.removesuffix('?')} is expected")
+        if column.null_count and not kind.endswith("?"):
+            row = column.is_null().index(True).as_py()
+            raise InputError(f"{path}: row {row}: {name} is null")
+    return table
 
 
 def read_footer(path: Path) -> dict[bytes, bytes] | None:

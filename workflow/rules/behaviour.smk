@@ -9,7 +9,7 @@ rule texts:
     log:
         ROOT / "logs/texts/{model}.log",
     group:
-        "light"
+        "scores"
     resources:
         **LIGHT_JOB,
     params:
@@ -34,7 +34,7 @@ rule score:
     benchmark:
         ROOT / "benchmarks/score/{model}.{scorer}.tsv"
     group:
-        "light"
+        "scores"
     resources:
         **LIGHT_JOB,
     params:

@@ -10,18 +10,16 @@ from probesteer.errors import InputError
 
 try:
     STUDY = studies.parse_study(config, ", ".join(map(str, workflow.configfiles)))
-    CONCEPT = concepts.load_concept(STUDY.concept_folder)
-    concepts.check_scenarios(CONCEPT, STUDY.scenarios, STUDY.concept_folder)
-    PAIRS = STUDY.concept_folder / concepts.PAIRS_FILE
-    concepts.load_pairs(PAIRS)
-    PAIRS_DIGEST = concepts.data_digest(STUDY.concept_folder)
+    PAIRS_DIGEST = concepts.check_study(STUDY)
 except InputError as error:
     print(f"probesteer: error: {error}", file=sys.stderr)
     sys.exit(2)
 
 ROOT = STUDY.root
 REPORT = ROOT / "council"
+PAIRS = STUDY.concept_folder / concepts.PAIRS_FILE
 STEERED = [model for model in STUDY.models if STUDY.steering_layers_of(model)]
+CELLS = [cell.path(STUDY.cells_root) for model in STEERED for cell in STUDY.all_cells(model)]
 FIGURES = ["auroc_by_layer"] + (["dose_response"] if STEERED else [])
 
 # What all steering jobs of the study share.

@@ -11,7 +11,7 @@ rule probe:
     benchmark:
         ROOT / "benchmarks/probe/{model}.{layer}.tsv"
     group:
-        "light"
+        "probes"
     resources:
         **LIGHT_JOB,
     shell:
@@ -29,7 +29,7 @@ rule detect:
     benchmark:
         ROOT / "benchmarks/detect/{model}.{layer}.tsv"
     group:
-        "light"
+        "probes"
     resources:
         **LIGHT_JOB,
     params:

@@ -1,0 +1,152 @@
+"""Fixtures: tiny random models of several architectures, and a small study that has run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from probesteer.lm.load import load_model
+
+ROOT = Path(__file__).parent.parent
+ORGANISMS = ROOT / "resources/organisms"
+ARCHITECTURES = ["llama", "qwen2", "phi3", "phi", "mistral"]
+COPIED = ["Snakefile", "workflow", "config", "resources", "profiles"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", params=ARCHITECTURES)
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple:
+    """A random three-block model of an architecture, saved and loaded as any checkpoint, with the organisms' tokenizer."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        request.param,
+        vocab_size=768,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=256,
+        initializer_range=0.2,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        sliding_window=None,
+    )
+    folder = tmp_path_factory.mktemp(request.param)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(ORGANISMS / "llama").save_pretrained(folder)
+    return load_model(str(folder), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def organism() -> tuple:
+    return load_model(str(ORGANISMS / "llama"), device="cpu")
+
+
+class World:
+    """A folder that holds a copy of the workflow, in which Snakemake runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def study(self, name: str = "small", **options: object) -> Path:
+        """Write a study file: small, unless options say otherwise."""
+        small = {
+            "study": name,
+            "models": [{"name": "llama", "source": "resources/organisms/llama"}],
+            "scenarios": ["the_maze", "the_duel"],
+            "layers": [-1, 3],
+            "alphas": [-5, 0, 5],
+            "samples": 3,
+            "sampling": {"max_new_tokens": 24},
+        }
+        path = self.folder / f"config/studies/{name}.yaml"
+        path.write_text(yaml.safe_dump(small | options))
+        return path
+
+    def snakemake(self, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *map(str, arguments)]
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **environment},
+        )
+
+    def run(self, study: Path, *arguments: str) -> None:
+        done = self.snakemake("--configfile", study, "--keep-incomplete", *arguments)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    def plan(self, study: Path, *arguments: str, **environment: str) -> dict[str, int]:
+        """Planned jobs by rule; empty where there is nothing to do."""
+        done = self.snakemake("-n", "--configfile", study, *arguments, **environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+        jobs: dict[str, int] = {}
+        for line in (done.stdout + done.stderr).rpartition("Job stats:")[2].splitlines():
+            words = line.split()
+            if len(words) == 2 and words[1].isdigit():
+                jobs[words[0]] = int(words[1])
+            elif jobs and not words:
+                break
+        jobs.pop("total", None)
+        return jobs
+
+    def cells(self, study: str = "small") -> dict[Path, bytes]:
+        """Every cell on disk with its bytes."""
+        root = self.folder / "results" / study / "steering"
+        return {path.relative_to(root): path.read_bytes() for path in root.rglob("*.parquet")}
+
+
+def make_world(folder: Path) -> World:
+    for name in COPIED:
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / name)
+    return World(folder)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A world in which the small study has run."""
+    world = make_world(tmp_path_factory.mktemp("finished"))
+    world.run(world.study())
+    return world
+
+
+@pytest.fixture
+def world(finished: World, tmp_path: Path) -> World:
+    """A copy of the finished world, to change at will."""
+    shutil.copytree(finished.folder, tmp_path / "world")
+    return World(tmp_path / "world")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> World:
+    """A world in which nothing has run."""
+    (tmp_path / "fresh").mkdir()
+    return make_world(tmp_path / "fresh")
+
+
+@pytest.fixture
+def published_data() -> Callable[[str], Path]:
+    """Finds a file of real generations through PROBESTEER_TEST_DATA."""
+
+    def find(name: str) -> Path:
+        folder = os.environ.get("PROBESTEER_TEST_DATA")
+        if not folder or not (Path(folder) / name).exists():
+            pytest.skip(f"PROBESTEER_TEST_DATA does not hold {name}")
+        return Path(folder) / name
+
+    return find

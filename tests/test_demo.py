@@ -1,0 +1,60 @@
+"""The embedded default study: what its report must show, on pairs that no setting was tuned on."""
+
+import pandas as pd
+import pytest
+from conftest import World, make_world
+from scipy.stats import spearmanr
+
+PLANTED = ["llama", "phi3", "qwen2"]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> World:
+    world = make_world(tmp_path_factory.mktemp("demo"))
+    done = world.snakemake("--profile", "profiles/local")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return world
+
+
+def table(world: World, name: str) -> pd.DataFrame:
+    return pd.read_csv(world.folder / f"results/organisms/council/tables/{name}.csv")
+
+
+def test_planted_organisms_are_detected_at_a_middle_block_and_not_in_the_embeddings(demo):
+    auroc = table(demo, "detection").pivot(index="model", columns="layer", values="auroc")
+    assert (auroc.loc[PLANTED, [2, 3]].max(axis=1) >= 0.95).all()
+    assert (auroc.loc[PLANTED, -1] <= 0.85).all()
+
+
+def test_label_permutation_is_at_chance_and_the_planted_cosine_is_there(demo):
+    detection = table(demo, "detection")
+    assert detection["permutation_auroc"].between(0.45, 0.55).all()
+    planted = detection[detection["model"].isin(PLANTED) & (detection["layer"] == 3)]
+    assert (planted["cos_planted"] > 0.5).all()
+
+
+def test_the_rate_rises_with_alpha_in_every_scenario(demo):
+    rates = table(demo, "dose_response")
+    for (model, scenario), own in rates[rates["alpha"].abs() <= 5].groupby(["model", "scenario"]):
+        if model in PLANTED:
+            assert spearmanr(own["alpha"], own["positive"]).statistic > 0, (model, scenario)
+
+
+def test_texts_break_down_at_the_extremes_by_the_models_own_likelihood(demo):
+    rates = table(demo, "dose_response")
+    extremes = rates[rates["alpha"].abs() == rates["alpha"].abs().max()]
+    coherent = extremes.groupby(["model", "alpha"])["coherent"].mean()
+    assert (coherent[PLANTED] < 0.3).all()
+
+
+def test_the_verdicts_are_those_of_the_construction(demo):
+    verdicts = table(demo, "verdict").set_index("model")
+    assert verdicts.loc[PLANTED, "steerable"].tolist() == ["yes"] * 3
+    assert verdicts.loc[PLANTED, "verdict"].tolist() == ["GREEN"] * 3
+    assert verdicts.loc["control", "steerable"] == "no" and verdicts.loc["control", "verdict"] != "GREEN"
+
+
+def test_the_negative_control_obeys_its_system_prompt(demo):
+    prompting = table(demo, "prompting").set_index(["model", "arm"])["positive"]
+    assert prompting["control", "prompted-positive"] > 0.9
+    assert prompting["control", "prompted-negative"] < 0.1

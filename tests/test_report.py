@@ -1,0 +1,135 @@
+"""The report shows untrusted text inertly, in one self-contained page; the council judges by rule."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from probesteer.council import Evidence, deliberate, judge_trends, select_layers
+from probesteer.report import escape_markdown, markdown_table, plain, to_html
+from probesteer.study import Criteria
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "![x](http://evil.example/x.png)",
+    "[click](javascript:alert(1))",
+    "a | b\n| c | d",
+    "`code` *bold* __under__ ~~strike~~ $x$",
+    "&lt;img src=x onerror=alert(1)&gt;",
+    "\x00\x1b[31mred\u202eright-to-left",
+    "# heading\n\n> quote",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_stays_text(text, tmp_path):
+    html = to_html(markdown_table(pd.DataFrame({"text": [text], "next": ["cell"]})), tmp_path, "t")
+    cells = re.findall(r"<td>(.*?)</td>", html, re.S)
+    assert len(cells) == 2 and cells[1] == "cell"
+    assert not re.search(r"<(?!/?td)", cells[0]), "no markup inside the cell"
+    assert not re.search(r"[\x00-\x08\x1b\u202e]", cells[0])
+
+
+def test_escaping_keeps_plain_words_and_numbers_readable():
+    assert escape_markdown("The light is low. I put (a) before b, -0.5.") == "The light is low. I put (a) before b, -0.5."
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.5, "0.5"),
+        (1.0, "1"),
+        (0.12345, "0.123"),
+        (0.0001, "1.0e-04"),
+        (float("nan"), ""),
+        (None, ""),
+        (True, "yes"),
+        (3, "3"),
+    ],
+)
+def test_numbers_are_shown_with_three_decimals(value, shown):
+    assert plain(value) == shown
+
+
+def test_the_page_is_self_contained(finished):
+    html = (finished.folder / "results/small/council/report.html").read_text()
+    assert not re.search(r"<(script|link|iframe)|https?://", html)
+    sources = re.findall(r'src="([^"]{0,30})', html)
+    assert len(sources) == 2 and all(source.startswith("data:image/png;base64,") for source in sources)
+
+
+def test_numbers_of_the_report_stand_in_its_tables(finished):
+    council = finished.folder / "results/small/council"
+    report = (council / "report.md").read_text()
+    for row in pd.read_csv(council / "tables/detection.csv").itertuples():
+        assert f"| llama | {row.layer} | {plain(float(row.auroc))} |" in report
+
+
+def detection_rows(**changes: float) -> pd.DataFrame:
+    row = {
+        "model": "m",
+        "auroc": 0.98,
+        "auroc_lower": 0.93,
+        "auroc_upper": 1.0,
+        "gap": 0.48,
+        "permutation_p": 0.001,
+        "permutation_auroc": 0.5,
+        "random_auroc_p95": 0.7,
+        "std_positive": 1.0,
+        "std_negative": 1.0,
+        "test_groups": 20,
+    }
+    return pd.DataFrame(
+        [{**row, "layer": layer, "cv_auroc": cv, **changes} for layer, cv in ((0, 0.6), (1, 0.9), (2, 0.9))]
+        + [{**row, "layer": -1, "cv_auroc": 1.0, "auroc": 0.6}]
+    )
+
+
+def verdict(detection: pd.DataFrame, steerable: bool | None) -> dict:
+    criteria = Criteria()
+    trend = pd.DataFrame()
+    if steerable is not None:
+        row = {"model": "m", "layer": 1, "spearman_min": 0.3, "spearman_mean": 0.4, "p": 0.001, "rate_change": 0.6}
+        rates = pd.DataFrame(
+            [{"model": "m", "layer": 1, "scenario": "s", "alpha": 0, "coherent_published": 1.0, "positive": 0.5}]
+        )
+        trend = judge_trends(pd.DataFrame([row | ({} if steerable else {"spearman_min": -0.1})]), rates, criteria)
+    evidence = Evidence(criteria, select_layers(detection, criteria), detection, trend, pd.DataFrame(), pd.DataFrame())
+    return deliberate(evidence)[1].iloc[0].to_dict()
+
+
+def test_the_layer_is_selected_by_cross_validation_and_ties_go_to_the_earliest_block():
+    selected = select_layers(detection_rows(), Criteria())
+    assert selected["layer"].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "steerable", "expected"),
+    [
+        ({}, True, "GREEN"),
+        ({}, None, "GREEN"),
+        ({}, False, "AMBER"),
+        ({"auroc": 0.8}, True, "AMBER"),
+        ({"auroc": 0.8}, False, "RED"),
+        ({"permutation_p": 0.5}, False, "RED"),
+        ({"gap": 0.1}, None, "RED"),
+        ({"random_auroc_p95": 0.99}, True, "AMBER"),
+        ({"std_positive": np.nan}, True, "AMBER"),
+        ({"test_groups": 3}, True, "AMBER"),
+    ],
+)
+def test_the_verdict_follows_from_the_rules(changes, steerable, expected):
+    assert verdict(detection_rows(**changes), steerable)["verdict"] == expected
+
+
+def test_words_that_do_as_well_as_the_block_cannot_be_green():
+    rows = detection_rows()
+    rows.loc[rows["layer"] == -1, "auroc"] = 0.99
+    judged = verdict(rows, True)
+    assert judged["verdict"] == "AMBER" and "embeddings alone" in judged["failed_checks"]
+
+
+def test_p_values_are_corrected_over_models():
+    two = pd.concat([detection_rows(permutation_p=0.03), detection_rows(permutation_p=0.03).assign(model="n")])
+    assert select_layers(two, Criteria())["detected"].tolist() == [False, False]
