@@ -40,7 +40,7 @@ format: env ## format Python and Snakemake code
 
 docs: env ## write what is generated: config schema, option table, the DAG's picture (needs graphviz)
 	probesteer schema --output .
-	snakemake --rulegraph dot | dot -Tsvg > docs/dag.svg
+	snakemake --rulegraph dot | dot -Grankdir=LR -Tsvg > docs/dag.svg
 
 organisms: env ## train the model organisms again, two at a time, and write their concept
 	probesteer grammar --output resources/concepts/empathy_grammar

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the hub's client is imported: no test waits for a network
+
 import pytest
 import torch
 import yaml

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from probesteer import detection
 from probesteer.detection import evaluate
-from probesteer.directions import METHODS, Probe, load_probe, mean_difference, save_probe
+from probesteer.directions import Probe, load_probe, mean_difference, save_probe
 from probesteer.errors import InputError
 from probesteer.stats import auroc, auroc_interval, holm, permutation_p, wilson_interval
 
@@ -129,7 +129,7 @@ def test_mean_difference_is_a_unit_vector_and_its_separation():
 @pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN"), (0.0, "coincide")])
 def test_no_direction_without_a_difference(value, message):
     with pytest.raises(InputError, match=message):
-        METHODS["mean_difference"](np.full((2, 3), value), np.zeros((2, 3)))
+        mean_difference(np.full((2, 3), value), np.zeros((2, 3)))
 
 
 def test_a_probe_survives_its_file(tmp_path):

@@ -12,7 +12,7 @@ from conftest import ROOT
 SOURCE = ROOT / "src/probesteer"
 FLOORS = [
     {"errors"},
-    {"study", "tables", "options"},
+    {"study", "tables", "options", "progress"},
     {"concepts", "directions", "stats", "grammar"},
     {"lm.load", "lm.blocks", "lm.capture", "lm.generate", "lm.likelihood", "lm.train"},
     {"activations", "detection", "steering", "scoring", "effects"},

@@ -63,7 +63,8 @@ def test_numbers_of_the_report_stand_in_its_tables(finished):
     council = finished.folder / "results/small/council"
     report = (council / "report.md").read_text()
     for row in pd.read_csv(council / "tables/detection.csv").itertuples():
-        assert f"| llama | {row.layer} | {plain(float(row.auroc))} |" in report
+        interval = f"{plain(float(row.auroc))} [{plain(float(row.auroc_lower))}, {plain(float(row.auroc_upper))}]"
+        assert f"| llama | {row.layer} | {escape_markdown(interval)} |" in report
 
 
 def detection_rows(**changes: float) -> pd.DataFrame:

@@ -30,6 +30,12 @@ def test_a_study_ends_in_a_report_with_every_table(finished):
     assert set(table(finished, "examples")["sample"]) == {0}
 
 
+def test_the_dose_is_given_in_three_units(finished):
+    doses = table(finished, "dose_response").query("alpha == 5").iloc[0]
+    assert doses["dose_absolute"] == 5
+    assert 0.1 < doses["dose_separation"] < 3 and 0.1 < doses["dose_residual"] < 3
+
+
 def test_examples_are_quoted_from_their_cells(finished):
     for row in table(finished, "examples").itertuples():
         arm = "arm=baseline/model=llama" if row.alpha == 0 else f"arm=probe/model=llama/layer={row.layer}"
@@ -178,4 +184,6 @@ def test_success_rates_in_the_report_are_those_of_the_verb(finished, tmp_path):
     assert main(["effects", str(scores), "--rule", "published", "--output", str(tmp_path / "effects.csv")]) == 0
     verb = {row["scenario"]: float(row["success_rate"]) for row in csv.DictReader((tmp_path / "effects.csv").open())}
     steering = table(finished, "steering")
-    assert verb == steering[steering["rule"] == "published"].set_index("scenario")["success_rate"].to_dict()
+    assert (
+        verb == steering.query("rule == 'published' and scorer == 'published'").set_index("scenario")["success_rate"].to_dict()
+    )

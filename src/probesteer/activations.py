@@ -79,6 +79,10 @@ class LayerActivations:
     inputs: dict[str, str]
     """What determined the cache: model digest, data digest, pooling."""
 
+    def training_sides(self) -> tuple[np.ndarray, np.ndarray]:
+        """The training activations of the positive and of the negative side."""
+        return self.activations[self.train & self.labels], self.activations[self.train & ~self.labels]
+
 
 def read_layer(path: Path, layer: int) -> LayerActivations:
     """Read one layer of an activation cache: only its own columns.

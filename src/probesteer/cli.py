@@ -80,12 +80,11 @@ def activations(args: argparse.Namespace) -> None:
 
 def probe(args: argparse.Namespace) -> None:
     from probesteer.activations import read_layer
-    from probesteer.directions import METHODS, Probe, save_probe
+    from probesteer.directions import Probe, mean_difference, save_probe
 
     layer = read_layer(args.activations, args.layer)
-    positive, negative = (layer.activations[layer.train & (layer.labels == side)] for side in (True, False))
-    direction, separation = METHODS[args.method](positive, negative)
-    metadata = {**{key: str(value) for key, value in layer.inputs.items()}, "method": args.method}
+    direction, separation = mean_difference(*layer.training_sides())
+    metadata = {**{key: str(value) for key, value in layer.inputs.items()}, "method": "mean_difference"}
     save_probe(Probe(args.layer, direction, separation, float(layer.norms[layer.train].mean()), metadata), args.output)
 
 
@@ -94,17 +93,16 @@ def detect(args: argparse.Namespace) -> None:
 
     from probesteer.activations import read_layer
     from probesteer.detection import evaluate
-    from probesteer.directions import METHODS, load_planted
+    from probesteer.directions import load_planted, mean_difference
     from probesteer.tables import write_table
 
     layer = read_layer(args.activations, args.layer)
-    result = evaluate(layer.activations, layer.labels, layer.groups, layer.train, layer.folds, args.seed, args.method)
+    result = evaluate(layer.activations, layer.labels, layer.groups, layer.train, layer.folds, args.seed)
     rows = result.rows()
     if args.planted:
-        positive, negative = (layer.activations[layer.train & (layer.labels == side)] for side in (True, False))
-        cosine = float(METHODS[args.method](positive, negative)[0] @ load_planted(args.planted))
+        cosine = float(mean_difference(*layer.training_sides())[0] @ load_planted(args.planted))
         rows.append({"metric": "cos_planted", "estimate": cosine, "lower": float("nan"), "upper": float("nan")})
-    inputs = {"activations": layer.inputs, "layer": args.layer, "seed": args.seed, "method": args.method}
+    inputs = {"activations": layer.inputs, "layer": args.layer, "seed": args.seed}
     write_table(pa.Table.from_pylist(rows), args.output, inputs)
 
 
@@ -236,7 +234,6 @@ def build_parser() -> Parser:
         add = verb(run, summary)
         add("activations", type=Path, metavar="ACTIVATIONS.parquet")
         add("--layer", type=int, required=True, help="0-based block; -1 is the embeddings")
-        add("--method", default="mean_difference", choices=["mean_difference"])
         add("--output", type=Path, required=True)
     add("--seed", type=int, default=0)
     add("--planted", type=Path, help="safetensors file of a model organism's planted direction")

@@ -28,6 +28,7 @@ class Evidence:
     trends: pd.DataFrame
     rates: pd.DataFrame
     success: pd.DataFrame
+    """Success rates by the deciding scorer, under both rules."""
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,12 @@ def devil_ceiling(evidence: Evidence) -> Iterator[Check]:
 
 
 def devil_breakdown(evidence: Evidence) -> Iterator[Check]:
-    """A success rate that counts broken texts is no success."""
+    """Success that the published rule sees and the strict one does not: zero effects and broken texts."""
     for (model, layer), rows in evidence.success.groupby(["model", "layer"]) if len(evidence.success) else []:
         by_rule = rows.groupby("rule")["success_rate"].mean()
         text = f"block {layer}: success {by_rule['published']:.2f} published, {by_rule['strict']:.2f} strict"
         status = graded(by_rule["published"] - by_rule["strict"] <= EXCESS, True)
-        yield Check("Devil's Advocate", "broken texts counted", str(model), status, text, "steering")
+        yield Check("Devil's Advocate", "zero effects and broken texts", str(model), status, text, "steering")
 
 
 def unsteered(evidence: Evidence, rate: str) -> Iterator[tuple[str, pd.Series]]:

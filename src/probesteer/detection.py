@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from sklearn.cluster import KMeans
 
-from probesteer.directions import METHODS
+from probesteer.directions import mean_difference
 from probesteer.stats import auroc, auroc_interval, bootstrap_weights, percentile_interval, permutation_p, wins
 
 PERMUTATIONS, RANDOM_DIRECTIONS, BOOTSTRAPS = 1000, 100, 2000
@@ -74,7 +74,6 @@ def evaluate(
     train: np.ndarray,
     folds: np.ndarray,
     seed: int = 0,
-    method: str = "mean_difference",
 ) -> Detection:
     """Fit a probe on the training split and measure it on the rest.
 
@@ -83,11 +82,10 @@ def evaluate(
     together, such as a scenario. Deterministic in `seed`.
     """
     rng = np.random.default_rng(seed)
-    fit = METHODS[method]
     activations = activations.astype(np.float64)
     test = ~train
     held_out, truth, units = activations[test], labels[test], groups[test]
-    direction, _ = fit(activations[train & labels], activations[train & ~labels])
+    direction, _ = mean_difference(activations[train & labels], activations[train & ~labels])
     scores = held_out @ direction
     on_train = activations[train] @ direction
     threshold = (on_train[labels[train]].mean() + on_train[~labels[train]].mean()) / 2
@@ -119,7 +117,7 @@ def evaluate(
             gap=bootstrapped(lambda w: weighted_mean_win(wins(scores, truth) - random_wins, truth, w)),
             permutation_auroc=Estimate(float(np.nanmean(null)), *percentile_interval(null)),
             permutation_p=Estimate(permutation_p(area.estimate, null)),
-            cv_auroc=Estimate(cross_validated_auroc(activations[train], labels[train], folds[train], method)),
+            cv_auroc=Estimate(cross_validated_auroc(activations[train], labels[train], folds[train])),
             test_groups=Estimate(float(len(np.unique(units)))),
         )
 
@@ -171,12 +169,12 @@ def permuted_aurocs(
         return auroc(scores, check)
 
 
-def cross_validated_auroc(activations: np.ndarray, labels: np.ndarray, folds: np.ndarray, method: str) -> float:
+def cross_validated_auroc(activations: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> float:
     """Mean AUROC over folds, each scored by a probe fitted on the others; NaN with a single fold."""
     areas = []
     for fold in np.unique(folds) if len(np.unique(folds)) > 1 else []:
         out = folds == fold
-        direction, _ = METHODS[method](activations[~out & labels], activations[~out & ~labels])
+        direction, _ = mean_difference(activations[~out & labels], activations[~out & ~labels])
         areas.append(auroc(activations[out] @ direction, labels[out]))
     return float(np.mean(areas)) if areas else float("nan")
 

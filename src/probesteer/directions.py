@@ -1,6 +1,6 @@
 """Directions in activation space, and the probe file that holds one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +25,6 @@ def mean_difference(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndar
     if separation == 0:
         raise InputError("the class means coincide: there is no direction between them")
     return (difference / separation).astype(np.float32), separation
-
-
-METHODS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, float]]] = {"mean_difference": mean_difference}
 
 
 @dataclass(frozen=True)

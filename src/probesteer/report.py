@@ -14,7 +14,7 @@ from probesteer import figures
 from probesteer.concepts import Concept, data_digest, load_scenarios
 from probesteer.council import Evidence, deliberate, judge_trends, select_layers
 from probesteer.directions import Probe, load_probe
-from probesteer.effects import dose_response, success_rates, trends
+from probesteer.effects import CELL, RULES, dose_response, success_rates, trends
 from probesteer.errors import InputError
 from probesteer.steering import Sweep, stale_cells
 from probesteer.study import PROMPTED_ARMS, TABLES, Cell, Model, Study, digest
@@ -44,7 +44,7 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
         detection=tables["detection"],
         trends=tables["trends"],
         rates=tables["dose_response"],
-        success=tables["steering"],
+        success=tables["steering"].query("scorer == @study.scorers[0]") if len(tables["steering"]) else tables["steering"],
     )
     tables["checks"], tables["verdict"] = deliberate(evidence)
     for name in TABLES:
@@ -106,26 +106,48 @@ def study_sweep(study: Study, concept: Concept, model: Model) -> Sweep:
 
 
 def steering_tables(study: Study) -> dict[str, pd.DataFrame]:
-    """Dose-response, success under both rules, trends, prompted rates and examples, from the first scorer."""
+    """Dose-response, trends, prompted rates and examples from the first scorer; success by every scorer and rule."""
     steered = [model for model in study.models if study.steering_layers_of(model)]
     if not steered:
         return {name: pd.DataFrame() for name in ("dose_response", "steering", "trends", "prompting", "examples")}
-    scores = pd.concat([read_table(study.scores_path(model, study.scorers[0])).to_pandas() for model in steered])
-    sweep = scores[scores["layer"].notna()].astype({"layer": int})
-    rates = dose_response(sweep)
-    trend = trends(sweep, study.criteria.trend_alpha, study.seed)
-    success = [success_rates(sweep, "strict")]
-    for model in steered:
-        replication = study.scores_path(model, "published" if "published" in study.scorers else study.scorers[0])
-        published = read_table(replication).to_pandas()
-        success.append(success_rates(published[published["layer"].notna()].astype({"layer": int}), "published"))
+    scores = {
+        scorer: pd.concat([read_table(study.scores_path(model, scorer)).to_pandas() for model in steered])
+        for scorer in study.scorers
+    }
+    sweeps = {scorer: table[table["layer"].notna()].astype({"layer": int}) for scorer, table in scores.items()}
+    first = sweeps[study.scorers[0]]
+    rates = with_doses(dose_response(first), study)
+    success = [success_rates(sweep, rule).assign(scorer=scorer) for scorer, sweep in sweeps.items() for rule in RULES]
     return {
         "dose_response": rates,
-        "steering": pd.concat(success, ignore_index=True),
-        "trends": judge_trends(trend, rates, study.criteria),
-        "prompting": prompting_table(scores),
-        "examples": examples_table(sweep, study.criteria.trend_alpha),
+        "steering": pd.concat(success).sort_values([*CELL, "rule", "scorer"], ignore_index=True),
+        "trends": judge_trends(trends(first, study.criteria.trend_alpha, study.seed), rates, study.criteria),
+        "prompting": prompting_table(scores[study.scorers[0]]),
+        "examples": examples_table(first, study.criteria.trend_alpha),
     }
+
+
+def with_doses(rates: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Add the dose in all three units: the length of the push, in class separations, and in mean residual norms."""
+    probes = {
+        (model.name, layer): load_probe(study.probe_path(model, layer), layer)
+        for model in study.models
+        for layer in study.steering_layers_of(model)
+    }
+    at = [probes[cell] for cell in zip(rates["model"], rates["layer"], strict=True)]
+    push = [probe.push(alpha, study.alpha_unit) for probe, alpha in zip(at, rates["alpha"], strict=True)]
+    return rates.assign(
+        dose_absolute=push,
+        dose_separation=[length / probe.separation for length, probe in zip(push, at, strict=True)],
+        dose_residual=[length / probe.residual_norm for length, probe in zip(push, at, strict=True)],
+    )
+
+
+def shown_success(success: pd.DataFrame, scorers: Sequence[str]) -> pd.DataFrame:
+    """The rows of the report: the strict rule by the first scorer, the published one by its own scorer where it ran."""
+    published = "published" if "published" in scorers else scorers[0]
+    wanted = {("strict", scorers[0]), ("published", published)}
+    return success[[pair in wanted for pair in zip(success["rule"], success["scorer"], strict=True)]]
 
 
 def prompting_table(scores: pd.DataFrame) -> pd.DataFrame:
@@ -194,7 +216,7 @@ def plain(value: Any) -> str:
         return "yes" if value else "no"
     if value is None or value is pd.NaT or (isinstance(value, float) and pd.isna(value)):
         return ""
-    if isinstance(value, float) and (value == 0 or abs(value) >= 0.001):
+    if isinstance(value, float) and (value == 0 or abs(value) >= 0.0005):
         return f"{value:.3f}".rstrip("0").rstrip(".")
     return f"{value:.1e}" if isinstance(value, float) else str(value)
 
@@ -206,18 +228,21 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"([\\`*_\[\]!|~$])", r"\\\1", inert)
 
 
+def with_interval(row: Mapping[str, Any], column: str) -> str:
+    """A value of a row, followed by its interval where the row has one."""
+    lower, upper = (plain(row.get(f"{column}_{bound}")) for bound in ("lower", "upper"))
+    return plain(row[column]) + (f" [{lower}, {upper}]" if lower and upper else "")
+
+
 def markdown_table(table: pd.DataFrame, columns: Sequence[str] | None = None) -> str:
-    """A data frame as a Markdown table, every cell escaped."""
+    """The columns of a data frame that exist as a Markdown table, every cell escaped."""
     if table.empty:
         return "*(no rows)*"
-    shown = table[[column for column in (columns or table.columns) if column in table]]
-    header = "| " + " | ".join(escape_markdown(column.replace("_", " ")) for column in shown) + " |"
-    rule = "|" + " --- |" * len(shown.columns)
-    rows = [
-        "| " + " | ".join(escape_markdown(plain(value)) for value in row) + " |"
-        for row in shown.astype(object).itertuples(index=False)
-    ]
-    return "\n".join([header, rule, *rows])
+    shown = [column for column in (columns or table.columns) if column in table]
+    lines = [[column.replace("_", " ") for column in shown], ["---"] * len(shown)]
+    for row in table.astype(object).to_dict("records"):
+        lines.append([escape_markdown(with_interval(row, column)) for column in shown])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def cut_texts(table: pd.DataFrame, chars: int) -> pd.DataFrame:
@@ -230,7 +255,12 @@ def render(study: Study, concept: Concept, tables: Mapping[str, pd.DataFrame]) -
     environment = Environment(
         loader=PackageLoader("probesteer"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
-    environment.filters |= {"table": markdown_table, "md": lambda value: escape_markdown(plain(value)), "cut": cut_texts}
+    environment.filters |= {
+        "table": markdown_table,
+        "md": lambda value: escape_markdown(plain(value)),
+        "cut": cut_texts,
+        "shown": shown_success,
+    }
     criteria = study.criteria.model_dump()
     return environment.get_template("report.md.j2").render(
         study=study,

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from probesteer.errors import InputError
 from probesteer.lm.blocks import decoder_blocks, input_device, untuple
+from probesteer.progress import progress
 from probesteer.study import EMBEDDINGS
 
 MAX_TOKENS = 512
@@ -119,7 +119,7 @@ def capture(
     pooled = np.empty((len(ids), len(layers), model.config.get_text_config().hidden_size), dtype=np.float32)
     norms = np.empty(pooled.shape[:2], dtype=np.float32)
     batch_tokens = batch_tokens or (1 if device.type == "cpu" else 16_384)
-    with tqdm(total=len(ids), desc="activations", unit="text", mininterval=1) as progress:
+    with progress(len(ids), "activations", "text") as bar:
         for batch in _batches([len(row) for row in ids], batch_tokens):
             tokens, attention = right_pad([ids[i] for i in batch], tokenizer.pad_token_id)
             content = attention * ~torch.isin(tokens, torch.tensor(tokenizer.all_special_ids))
@@ -129,7 +129,7 @@ def capture(
             at_layer = _pool_batch(model, tokens.to(device), attention.to(device), content.float(), layers, POOLINGS[pooling])
             pooled[batch] = torch.stack([at_layer[layer][0] for layer in layers], 1).cpu().numpy()
             norms[batch] = torch.stack([at_layer[layer][1] for layer in layers], 1).cpu().numpy()
-            progress.update(len(batch))
+            bar.update(len(batch))
     return Captured(pooled, norms)
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from probesteer.lm.blocks import decoder_blocks, input_device, untuple
 from probesteer.lm.load import encode_prompt
+from probesteer.progress import progress
 
 MASK = 0xFFFFFFFF
 
@@ -111,7 +111,7 @@ def generate_tokens(
     prompts = [encode_prompt(tokenizer, request.prompt) for request in requests]
     order = sorted(range(len(requests)), key=lambda i: len(prompts[i]))
     results: list[list[int]] = [[] for _ in requests]
-    with tqdm(total=len(requests), desc="generate", unit="text", mininterval=1) as progress:
+    with progress(len(requests), "generate", "text") as bar:
         for start in range(0, len(order), batch_rows):
             rows = order[start : start + batch_rows]
             tokens = _generate_batch(
@@ -126,7 +126,7 @@ def generate_tokens(
             )
             for index, row in zip(rows, tokens, strict=True):
                 results[index] = row
-            progress.update(len(rows))
+            bar.update(len(rows))
     return results
 
 

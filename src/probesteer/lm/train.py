@@ -16,11 +16,11 @@ import torch
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from probesteer import grammar
 from probesteer.lm.blocks import decoder_blocks
+from probesteer.progress import progress
 from probesteer.study import file_digest
 from probesteer.tables import write_json
 
@@ -187,7 +187,8 @@ def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.
     steps = recipe.documents // recipe.batch_size
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.1)
     losses = []
-    for step in tqdm(range(steps), desc=f"train {recipe.architecture}", mininterval=5):
+    bar = progress(steps, f"train {recipe.architecture}", "step")
+    for step in range(steps):
         batch = range(step * recipe.batch_size, (step + 1) * recipe.batch_size)
         ids = pad([encoded[i].ids for i in batch]).long()
         weights = pad([encoded[i].weights for i in batch])[:, 1:]
@@ -208,6 +209,8 @@ def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
+        bar.update()
+    bar.close()
     if hook:
         hook.remove()
     return model.eval(), tokenizer, direction.numpy(), float(np.mean(losses[-50:]))
