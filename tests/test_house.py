@@ -14,7 +14,7 @@ FLOORS = [
     {"errors"},
     {"study", "tables", "options", "progress"},
     {"concepts", "directions", "stats", "grammar"},
-    {"lm.load", "lm.blocks", "lm.capture", "lm.generate", "lm.likelihood", "lm.train"},
+    {"lm.batch", "lm.load", "lm.blocks", "lm.capture", "lm.generate", "lm.likelihood", "lm.train"},
     {"activations", "detection", "steering", "scoring", "effects"},
     {"report", "figures", "council"},
     {"cli"},

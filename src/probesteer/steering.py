@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from probesteer.concepts import Concept
 from probesteer.directions import Probe
@@ -68,56 +69,42 @@ def compute_cells(
     model, tokenizer = load_card(card)
     load_seconds = time.monotonic() - started
     ends = end_tokens(model, tokenizer)
+    direction = None if probe is None else probe.direction
+
+    def requests(inputs: Mapping[str, Any]) -> list[Request]:
+        prompt = render_prompt(tokenizer, inputs["system"], inputs["user"], inputs["chat_template"])
+        keys = [(inputs["seed"], inputs["scenario"], sample) for sample in range(inputs["samples"])]
+        return [Request(prompt, inputs.get("layer"), direction, inputs.get("push", 0.0), key) for key in keys]
+
     per_chunk = max(1, batch_rows // sweep.samples)
     for first in range(0, len(cells), per_chunk):
-        chunk = cells[first : first + per_chunk]
-        chunk_started = time.monotonic()
-        requests = []
-        for cell in chunk:
-            inputs = sweep.inputs(cell, card, probe)
-            prompt = render_prompt(tokenizer, inputs["system"], inputs["user"], card["chat_template"])
-            direction = None if probe is None else probe.direction
-            requests += [
-                Request(prompt, cell.layer, direction, inputs.get("push", 0.0), (sweep.seed, cell.scenario, sample))
-                for sample in range(sweep.samples)
-            ]
-        sampling = sweep.sampling
-        tokens = generate_tokens(
-            model,
-            tokenizer,
-            requests,
-            sampling.max_new_tokens,
-            sampling.temperature,
-            sampling.top_p,
-            sampling.top_k,
-            batch_rows,
+        chunk = {cell: sweep.inputs(cell, card, probe) for cell in cells[first : first + per_chunk]}
+        started = time.monotonic()
+        rows = [request for inputs in chunk.values() for request in requests(inputs)]
+        tokens = generate_tokens(model, tokenizer, rows, **sweep.sampling.model_dump(), batch_rows=batch_rows)
+        table = pa.table(
+            {
+                "sample": pa.array([*range(sweep.samples)] * len(chunk), pa.int32()),
+                "text": pa.array(tokenizer.batch_decode(tokens, skip_special_tokens=True), pa.string()),
+                "tokens": pa.array([len(row) for row in tokens], pa.int32()),
+                "ended": pa.array([bool(row) and row[-1] in ends for row in tokens], pa.bool_()),
+                "nll": pa.array(mean_nll(model, tokenizer, [row.prompt for row in rows], tokens, batch_rows), pa.float64()),
+            }
         )
-        nll = mean_nll(model, tokenizer, [request.prompt for request in requests], tokens, batch_rows)
-        texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
         cost = {
-            "seconds": (time.monotonic() - chunk_started) / len(chunk),
+            "seconds": (time.monotonic() - started) / len(chunk),
             "load_seconds": load_seconds / len(cells),
             "peak_memory_mb": peak_memory_mb(),
         }
-        for position, cell in enumerate(chunk):
-            rows = slice(position * sweep.samples, (position + 1) * sweep.samples)
-            table = pa.table(
-                {
-                    "sample": pa.array(range(sweep.samples), pa.int32()),
-                    "text": pa.array(texts[rows], pa.string()),
-                    "tokens": pa.array([len(row) for row in tokens[rows]], pa.int32()),
-                    "ended": pa.array([bool(row) and row[-1] in ends for row in tokens[rows]], pa.bool_()),
-                    "nll": pa.array(nll[rows], pa.float64()),
-                }
-            )
-            write_table(table, cell.path(root), sweep.inputs(cell, card, probe), cost)
+        for position, (cell, inputs) in enumerate(chunk.items()):
+            write_table(table.slice(position * sweep.samples, sweep.samples), cell.path(root), inputs, cost)
 
 
 def gather_texts(cells: Sequence[Cell], root: Path, layers: Sequence[int], concept: str) -> pa.Table:
     """One table of all cells. The baseline stands at each steered layer as alpha 0; prompted cells keep a null layer."""
     table = read_cells([cell.path(root) for cell in cells])
-    baseline = table.filter(pa.compute.equal(table["arm"], BASELINE_ARM))
-    others = table.filter(pa.compute.not_equal(table["arm"], BASELINE_ARM))
+    baseline = table.filter(pc.equal(table["arm"], BASELINE_ARM))
+    others = table.filter(pc.not_equal(table["arm"], BASELINE_ARM))
     position = table.column_names.index("layer")
     copies = [
         baseline.set_column(position, "layer", pa.array([layer] * len(baseline), table["layer"].type)) for layer in layers

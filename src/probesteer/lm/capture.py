@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from probesteer.errors import InputError
+from probesteer.lm.batch import pad_rows
 from probesteer.lm.blocks import decoder_blocks, input_device, untuple
 from probesteer.progress import progress
 from probesteer.study import EMBEDDINGS
@@ -43,14 +44,6 @@ class Captured:
 
 class _DeepestBlockReachedError(Exception):
     pass
-
-
-def right_pad(rows: Sequence[Sequence[int]], pad_token: int | None) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask (rows, longest) of ragged rows."""
-    tokens = [torch.tensor(row) for row in rows]
-    ones = [torch.ones_like(row) for row in tokens]
-    pad = torch.nn.utils.rnn.pad_sequence
-    return pad(tokens, True, pad_token or 0), pad(ones, True, 0)
 
 
 @contextmanager
@@ -121,7 +114,7 @@ def capture(
     batch_tokens = batch_tokens or (1 if device.type == "cpu" else 16_384)
     with progress(len(ids), "activations", "text") as bar:
         for batch in _batches([len(row) for row in ids], batch_tokens):
-            tokens, attention = right_pad([ids[i] for i in batch], tokenizer.pad_token_id)
+            tokens, attention = pad_rows([ids[i] for i in batch], tokenizer.pad_token_id, "right")
             content = attention * ~torch.isin(tokens, torch.tensor(tokenizer.all_special_ids))
             content[:, 0] = 0
             if empty := [batch[row] for row in range(len(batch)) if not content[row].any()]:

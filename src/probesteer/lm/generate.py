@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from probesteer.lm.batch import pad_rows
 from probesteer.lm.blocks import decoder_blocks, input_device, untuple
 from probesteer.lm.load import encode_prompt
 from probesteer.progress import progress
@@ -142,13 +143,7 @@ def _generate_batch(
 ) -> list[list[int]]:
     device = input_device(model)
     hidden_size = model.config.get_text_config().hidden_size
-    longest = max(map(len, prompts))
-    tokens = torch.full((len(prompts), longest), tokenizer.pad_token_id or 0)
-    attention = torch.zeros_like(tokens)
-    for row, prompt in enumerate(prompts):
-        tokens[row, longest - len(prompt) :] = torch.tensor(prompt)
-        attention[row, longest - len(prompt) :] = 1
-    tokens, attention = tokens.to(device), attention.to(device)
+    tokens, attention = (tensor.to(device) for tensor in pad_rows(prompts, tokenizer.pad_token_id, "left"))
     seeds = torch.tensor([row_seed(request.seed_key) for request in requests], device=device)
     pushes = {
         layer: torch.zeros(len(requests), hidden_size, device=device)

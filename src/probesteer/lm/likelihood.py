@@ -6,8 +6,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from probesteer.lm.batch import pad_rows
 from probesteer.lm.blocks import input_device
 from probesteer.lm.load import encode_prompt
+
+MAX_LOGITS = 2**28  # elements of a batch's logits: 1 GiB in float32
 
 
 @torch.inference_mode()
@@ -26,23 +29,19 @@ def mean_nll(
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]) + len(continuations[i]))
     result = np.full(len(encoded), np.nan)
+    largest = max(map(len, continuations)) * model.config.get_text_config().vocab_size
+    batch_rows = max(1, min(batch_rows, MAX_LOGITS // max(1, largest)))
     for start in range(0, len(order), batch_rows):
         rows = order[start : start + batch_rows]
-        longest = max(len(encoded[i]) + len(continuations[i]) for i in rows)
-        tokens = torch.full((len(rows), longest), tokenizer.pad_token_id or 0)
-        attention, new = torch.zeros_like(tokens), torch.zeros_like(tokens, dtype=torch.bool)
-        for row, i in enumerate(rows):
-            ids = [*encoded[i], *continuations[i]]
-            tokens[row, : len(ids)] = torch.tensor(ids)
-            attention[row, : len(ids)] = 1
-            new[row, len(encoded[i]) : len(ids)] = True
-        tokens, attention, new = tokens.to(device), attention.to(device), new[:, 1:].to(device)
-        first = min(len(encoded[i]) for i in rows) - 1
-        logits = model(input_ids=tokens, attention_mask=attention, use_cache=False, logits_to_keep=longest - first).logits[
-            :, :-1
-        ]
-        targets, scored = tokens[:, first + 1 :], new[:, first:]
+        starts = torch.tensor([len(encoded[i]) for i in rows])
+        tokens, attention = pad_rows([[*encoded[i], *continuations[i]] for i in rows], tokenizer.pad_token_id, "right")
+        new = attention.bool() & (torch.arange(tokens.shape[1]) >= starts[:, None])
+        first = int(starts.min())  # no token before it is scored, so no logits before it are needed
+        kept = tokens.shape[1] - first + 1
+        logits = model(
+            input_ids=tokens.to(device), attention_mask=attention.to(device), use_cache=False, logits_to_keep=kept
+        ).logits[:, :-1]
+        targets, scored = tokens[:, first:].to(device), new[:, first:].to(device)
         loss = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
-        mean = (loss * scored).sum(1) / scored.sum(1)
-        result[rows] = mean.double().cpu().numpy()
+        result[rows] = ((loss * scored).sum(1) / scored.sum(1)).double().cpu().numpy()
     return result
