@@ -61,6 +61,8 @@ STUDIES: dict[str, tuple[dict, str]] = {
     "unknown scenario": ({"scenarios": ["the_moon"]}, "scenario the_moon: not in"),
     "repeated scenario": ({"scenarios": ["the_maze", "the_maze"]}, "the_maze is given twice"),
     "unknown concept": ({"concept": "envy"}, "concept envy: "),
+    "only the embeddings": ({"layers": [-1], "steering_layers": []}, "has no block among its layers"),
+    "name of a shared folder": ({"study": "activations"}, "the name activations is taken"),
     "name with a slash": ({"study": "a/b"}, "study: "),
     "name with dots only": ({"study": "../x"}, "study: "),
     "source that is nothing": ({"models": [{**LLAMA, "source": "resources/organisms/lama"}]}, "neither a folder nor a hub id"),

@@ -6,6 +6,7 @@ import shutil
 
 import pandas as pd
 import pyarrow.parquet as pq
+import pytest
 import yaml
 from conftest import ROOT, World
 
@@ -102,14 +103,24 @@ def test_a_lost_cell_is_computed_again_the_same_and_alone(world):
     assert same == [pq.read_table(world.folder / "lost.parquet").to_pydict()["text"]]
 
 
-def test_a_foreign_cell_stops_the_report(world):
-    cells = world.folder / "results/small/steering"
-    victim = cells / next(path for path in world.cells() if "alpha=5" in str(path))
-    write_table(pq.read_table(victim), victim, {"other": "inputs"})
-    done = world.snakemake("--configfile", world.folder / "config/studies/small.yaml", "--forcerun", "aggregate")
+@pytest.mark.parametrize(
+    "victim",
+    [
+        "steering/arm=probe/model=llama/layer=3/scenario=the_duel/alpha=5/cell.parquet",
+        "detection/model=llama/layer=3/detection.parquet",
+    ],
+    ids=["cell", "detection"],
+)
+def test_a_foreign_result_stops_the_report_until_it_is_deleted(world, victim):
+    study = world.folder / "config/studies/small.yaml"
+    path = world.folder / "results/small" / victim
+    write_table(pq.read_table(path, partitioning=None), path, {"other": "inputs"})
+    done = world.snakemake("--configfile", study, "--forcerun", "aggregate")
     assert done.returncode != 0
     log = (world.folder / "results/small/council/aggregate.log").read_text()
-    assert str(victim.relative_to(world.folder)) in log and "made from other inputs" in log and "delete it" in log
+    assert victim in log and "made from other inputs" in log and "delete it" in log
+    path.unlink()
+    world.run(study)
 
 
 def test_a_comment_edit_in_the_package_plans_no_job(world):

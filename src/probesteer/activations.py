@@ -28,6 +28,11 @@ def norm_column(layer: int) -> str:
     return f"norm.{layer}"
 
 
+def cache_inputs(card: Mapping[str, Any], data_digest: str, pooling: str) -> dict[str, Any]:
+    """Everything that determines a cache; its digest is the cache's fingerprint."""
+    return {"numerics": NUMERICS, "model": card["digest"], "data": data_digest, "pooling": pooling}
+
+
 def write_activations(card: Mapping[str, Any], pairs: Sequence[Pair], data_digest: str, pooling: str, output: Path) -> None:
     """Capture both sides of every pair at the embeddings and all blocks, one forward pass per text."""
     from probesteer.lm.capture import capture
@@ -51,13 +56,12 @@ def write_activations(card: Mapping[str, Any], pairs: Sequence[Pair], data_diges
         flat = pa.array(captured.pooled[:, index].ravel(), pa.float32())
         columns[layer_column(layer)] = pa.FixedSizeListArray.from_arrays(flat, captured.pooled.shape[2])
         columns[norm_column(layer)] = pa.array(captured.norms[:, index])
-    inputs = {"numerics": NUMERICS, "model": card["digest"], "data": data_digest, "pooling": pooling}
     cost = {
         "seconds": time.monotonic() - loaded,
         "load_seconds": loaded - started,
         "peak_memory_mb": peak_memory_mb(),
     }
-    write_table(pa.table(columns), output, inputs, cost)
+    write_table(pa.table(columns), output, cache_inputs(card, data_digest, pooling), cost)
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def detect(args: argparse.Namespace) -> None:
     import pyarrow as pa
 
     from probesteer.activations import read_layer
-    from probesteer.detection import evaluate
+    from probesteer.detection import detection_inputs, evaluate
     from probesteer.directions import load_planted, mean_difference
     from probesteer.tables import write_table
 
@@ -102,7 +102,7 @@ def detect(args: argparse.Namespace) -> None:
     if args.planted:
         cosine = float(mean_difference(*layer.training_sides())[0] @ load_planted(args.planted))
         rows.append({"metric": "cos_planted", "estimate": cosine, "lower": float("nan"), "upper": float("nan")})
-    inputs = {"activations": layer.inputs, "layer": args.layer, "seed": args.seed}
+    inputs = detection_inputs(layer.inputs, args.layer, args.seed)
     write_table(pa.Table.from_pylist(rows), args.output, inputs)
 
 

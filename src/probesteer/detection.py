@@ -1,7 +1,8 @@
 """Is the behaviour linearly readable at a layer, on pairs that the probe has not seen?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -9,6 +10,7 @@ from sklearn.cluster import KMeans
 from probesteer.directions import mean_difference
 from probesteer.stats import auroc, auroc_interval, bootstrap_weights, percentile_interval, permutation_p, wins
 
+NUMERICS = 1  # bump by hand when the same inputs give other numbers
 PERMUTATIONS, RANDOM_DIRECTIONS, BOOTSTRAPS = 1000, 100, 2000
 
 
@@ -65,6 +67,11 @@ class Detection:
             for field in fields(self)
             for value in [getattr(self, field.name)]
         ]
+
+
+def detection_inputs(cache: Mapping[str, Any], layer: int, seed: int) -> dict[str, Any]:
+    """Everything that determines a detection, given what determines the activation cache."""
+    return {"numerics": NUMERICS, "activations": dict(cache), "layer": layer, "seed": seed}
 
 
 def evaluate(

@@ -11,16 +11,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 
 from probesteer import figures
+from probesteer.activations import cache_inputs
 from probesteer.concepts import Concept, data_digest, load_scenarios
 from probesteer.council import Evidence, deliberate, judge_trends, select_layers
+from probesteer.detection import detection_inputs
 from probesteer.directions import Probe, load_probe
 from probesteer.effects import CELL, RULES, dose_response, success_rates, trends
 from probesteer.errors import InputError
 from probesteer.steering import Sweep, stale_cells
 from probesteer.study import PROMPTED_ARMS, TABLES, Cell, Model, Study, digest
-from probesteer.tables import atomic, read_card, read_cost, read_table, write_text
+from probesteer.tables import atomic, is_fresh, read_card, read_cost, read_table, write_text
 
 EXAMPLE_CHARS = 400
+FOREIGN = "missing, broken, or made from other inputs than the study's"
 
 
 def build_report(study: Study, output: Path) -> dict[str, str]:
@@ -30,11 +33,12 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
     """
     concept = load_scenarios(study.concept_folder, study.scenarios)
     cards = {model.name: read_card(study.card_path(model)) for model in study.models}
+    pairs_digest = data_digest(study.concept_folder)
     tables: dict[str, pd.DataFrame] = {
         "models": models_table(cards),
-        "detection": detection_table(study),
+        "detection": detection_table(study, cards, pairs_digest),
         "cells": cells_table(study, concept, cards),
-        "cost": cost_table(study, data_digest(study.concept_folder)),
+        "cost": cost_table(study, pairs_digest),
     }
     tables["council"] = select_layers(tables["detection"], study.criteria)
     tables |= steering_tables(study)
@@ -62,12 +66,19 @@ def models_table(cards: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(cards.values())).drop(columns=["trust_remote_code", "vocabulary"])
 
 
-def detection_table(study: Study) -> pd.DataFrame:
-    """One row per (model, layer): every metric of `detection.evaluate` with its interval."""
+def detection_table(study: Study, cards: Mapping[str, Mapping[str, Any]], pairs_digest: str) -> pd.DataFrame:
+    """One row per (model, layer): every metric of `detection.evaluate` with its interval.
+
+    Raises InputError for a result that was made from other inputs than the study's.
+    """
     rows = []
     for model in study.models:
+        cache = cache_inputs(cards[model.name], pairs_digest, study.pooling)
         for layer in study.layers_of(model):
-            long = read_table(study.detection_path(model, layer)).to_pandas()
+            path = study.detection_path(model, layer)
+            if not is_fresh(path, detection_inputs(cache, layer, study.seed)):
+                raise InputError(f"{path}: {FOREIGN}; delete it and run again")
+            long = read_table(path).to_pandas()
             row: dict[str, Any] = {"model": model.name, "layer": layer}
             for metric in long.itertuples():
                 row[metric.metric] = metric.estimate
@@ -92,8 +103,7 @@ def cells_table(study: Study, concept: Concept, cards: Mapping[str, Mapping[str,
         stale = [cell for cells, probe in groups for cell in stale_cells(cells, root, sweep, card, probe)]
         if stale:
             raise InputError(
-                f"{stale[0].path(root)}: missing, broken, or made from other inputs than the study's "
-                f"({len(stale)} such cells of {model.name}); delete it and run again"
+                f"{stale[0].path(root)}: {FOREIGN} ({len(stale)} such cells of {model.name}); delete it and run again"
             )
         rows.append({"model": model.name, "verified_cells": sum(len(cells) for cells, _ in groups)})
     return pd.DataFrame(rows)
@@ -211,14 +221,14 @@ def draw_figures(study: Study, tables: Mapping[str, pd.DataFrame], folder: Path)
 
 
 def plain(value: Any) -> str:
-    """A value as it stands in a table: three decimals, an empty string for a missing one."""
+    """A value as it stands in a table: three decimals (three digits below 0.1), an empty string for a missing one."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or value is pd.NaT or (isinstance(value, float) and pd.isna(value)):
         return ""
-    if isinstance(value, float) and (value == 0 or abs(value) >= 0.0005):
+    if isinstance(value, float) and abs(value) >= 0.1:
         return f"{value:.3f}".rstrip("0").rstrip(".")
-    return f"{value:.1e}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def escape_markdown(text: str) -> str:

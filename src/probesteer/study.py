@@ -33,6 +33,7 @@ TABLES = [
     "checks",
     "verdict",
 ]
+SHARED = ("models", "activations")  # folders of results/
 PROMPTED_ARMS = {"prompted-positive": "positive", "prompted-negative": "negative"}  # unsteered, under the concept's prompts
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -247,8 +248,10 @@ class Study(Options):
             for layer in self.layers_of(model):
                 if layer >= blocks:
                     raise ValueError(f"models: {model.name} has no layer {layer}; its blocks are 0 to {blocks - 1}")
-            if not self.layers_of(model):
-                raise ValueError(f"models: {model.name} has no layers")
+            if self.layers_of(model) in ([], [EMBEDDINGS]):
+                raise ValueError(f"models: {model.name} has no block among its layers; a verdict needs one")
+        if self.study in SHARED:
+            raise ValueError(f"study: the name {self.study} is taken by a folder of results that studies share")
         return self
 
     @property
@@ -279,9 +282,6 @@ class Study(Options):
 
     def detection_path(self, model: Model, layer: int) -> Path:
         return self.root / "detection" / f"model={model.name}" / f"layer={layer}" / "detection.parquet"
-
-    def texts_path(self, model: Model) -> Path:
-        return self.root / "texts" / f"model={model.name}" / "texts.parquet"
 
     def scores_path(self, model: Model, scorer: str) -> Path:
         return self.root / "scores" / f"model={model.name}" / f"scorer={scorer}" / "scores.parquet"
