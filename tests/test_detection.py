@@ -65,6 +65,14 @@ def test_the_test_split_plays_no_part_in_choosing_a_layer():
     assert first == second
 
 
+def test_a_single_scenario_is_cross_validated_over_pairs():
+    activations, labels, groups, train, folds = data(40, 8, 4.0)
+    result = evaluate(activations, labels, groups, train, np.zeros_like(folds))
+    assert result.cv_auroc.estimate > 0.9
+    left_out = detection.leave_out(np.zeros_like(folds), groups)
+    assert len(set(left_out)) == 5 and (left_out[::2] == left_out[1::2]).all()
+
+
 def test_evaluation_is_deterministic_in_its_seed():
     assert evaluate(*data(20, 8, 1.0), seed=3) == evaluate(*data(20, 8, 1.0), seed=3)
     assert evaluate(*data(20, 8, 1.0), seed=3) != evaluate(*data(20, 8, 1.0), seed=4)

@@ -11,7 +11,7 @@ from probesteer.directions import mean_difference
 from probesteer.stats import auroc, auroc_interval, bootstrap_weights, percentile_interval, permutation_p, wins
 
 NUMERICS = 1  # bump by hand when the same inputs give other numbers
-PERMUTATIONS, RANDOM_DIRECTIONS, BOOTSTRAPS = 1000, 100, 2000
+PERMUTATIONS, RANDOM_DIRECTIONS, BOOTSTRAPS, GROUP_FOLDS = 1000, 100, 2000, 5
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def evaluate(
             gap=bootstrapped(lambda w: weighted_mean_win(wins(scores, truth) - random_wins, truth, w)),
             permutation_auroc=Estimate(float(np.nanmean(null)), *percentile_interval(null)),
             permutation_p=Estimate(permutation_p(area.estimate, null)),
-            cv_auroc=Estimate(cross_validated_auroc(activations[train], labels[train], folds[train])),
+            cv_auroc=Estimate(cross_validated_auroc(activations[train], labels[train], leave_out(folds[train], groups[train]))),
             test_groups=Estimate(float(len(np.unique(units)))),
         )
 
@@ -176,14 +176,21 @@ def permuted_aurocs(
         return auroc(scores, check)
 
 
+def leave_out(folds: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """What each fold leaves out (texts,): the given folds, or five sets of whole groups where there is a single one."""
+    if len(np.unique(folds)) > 1:
+        return folds
+    return np.unique(groups, return_inverse=True)[1] % GROUP_FOLDS
+
+
 def cross_validated_auroc(activations: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> float:
-    """Mean AUROC over folds, each scored by a probe fitted on the others; NaN with a single fold."""
+    """Mean AUROC over folds, each scored by a probe fitted on the others."""
     areas = []
-    for fold in np.unique(folds) if len(np.unique(folds)) > 1 else []:
+    for fold in np.unique(folds):
         out = folds == fold
         direction, _ = mean_difference(activations[~out & labels], activations[~out & ~labels])
         areas.append(auroc(activations[out] @ direction, labels[out]))
-    return float(np.mean(areas)) if areas else float("nan")
+    return float(np.mean(areas))
 
 
 def clustering_purity(

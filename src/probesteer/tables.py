@@ -4,7 +4,6 @@ import json
 import os
 import resource
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,20 +22,12 @@ FINGERPRINT, INPUTS, COST = b"probesteer.fingerprint", b"probesteer.inputs", b"p
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that replaces it when the block ends well, and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    os.chmod(name, 0o666 & ~_umask())
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield Path(name)
-        os.replace(name, path)
+        yield beside
+        os.replace(beside, path)
     finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        beside.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
