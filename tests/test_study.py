@@ -115,10 +115,15 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_the_first_problem_is_named_with_file_and_key():
-    with pytest.raises(InputError, match=r"study\.yaml: sampling\.temperatur: unknown option"):
-        config = merge(yaml.safe_load(DEFAULT.read_text()), {"sampling": {"temperatur": 1}})
-        parse_study(config, "study.yaml")
+def test_the_first_problem_is_named_with_file_and_key(tmp_path):
+    other = tmp_path / "other.yaml"
+    other.write_text("sampling: {temperatur: 1}\nseed: 3\n")
+    with pytest.raises(InputError, match=r"other\.yaml: sampling\.temperatur: unknown option"):
+        load_study(DEFAULT, other)
+    with pytest.raises(InputError, match=r"^--config: seed: "):
+        parse_study({**yaml.safe_load(DEFAULT.read_text()), "seed": -1}, [Path("config/config.yaml")])
+    with pytest.raises(InputError, match=r"^--config: colour: unknown option"):
+        parse_study({**yaml.safe_load(DEFAULT.read_text()), "colour": 0}, [DEFAULT, other])
 
 
 def test_reading_names_a_missing_column(tmp_path):

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from probesteer.errors import InputError
-from probesteer.study import Cell, Sampling, load_study, steered_cells, unsteered_cells
+from probesteer.study import DEFAULT, Cell, Sampling, load_study, steered_cells, unsteered_cells
 
 # Tiny matrices: more threads than cores cost time, and one thread gives the same bits everywhere.
 THREAD_VARIABLES = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
-
-
-DEFAULT_STUDY = Path("config/config.yaml")
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,7 +50,7 @@ def positive_int(text: str) -> int:
 def check(args: argparse.Namespace) -> None:
     from probesteer.concepts import check_study
 
-    study = load_study(DEFAULT_STUDY, *args.configfile)
+    study = load_study(DEFAULT, *args.configfile)
     check_study(study)
     cells = sum(len(list(study.all_cells(model))) for model in study.models)
     print(f"study {study.study}: {len(study.models)} models, {cells} steering cells, concept {study.concept}; no problem found")
@@ -212,7 +209,7 @@ def build_parser() -> Parser:
         return sub.add_argument  # type: ignore[return-value]
 
     add = verb(check, "check a study and its concept")
-    add("--configfile", type=Path, nargs="*", default=[], help=f"study files, layered over {DEFAULT_STUDY}")
+    add("--configfile", type=Path, nargs="*", default=[], help=f"study files, layered over {DEFAULT}")
 
     add = verb(model, "write a model's card: digest, architecture, size")
     add("--name", required=True)

@@ -184,7 +184,9 @@ def leave_out(folds: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def cross_validated_auroc(activations: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> float:
-    """Mean AUROC over folds, each scored by a probe fitted on the others."""
+    """Mean AUROC over folds, each scored by a probe fitted on the others; NaN for a single fold."""
+    if len(np.unique(folds)) == 1:
+        return float("nan")
     areas = []
     for fold in np.unique(folds):
         out = folds == fold

@@ -6,7 +6,7 @@ Light on purpose: the Snakefile imports this module at parse time.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from probesteer.errors import InputError
 
+DEFAULT = Path("config/config.yaml")
 CONCEPTS = Path("resources/concepts")
 EMBEDDINGS = -1  # the layer index of the input to block 0
 PROBE_ARM, BASELINE_ARM = "probe", "baseline"
@@ -386,23 +387,37 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def parse_study(config: Mapping[str, Any], where: str = "config") -> Study:
-    """Check a mapping; the first problem becomes one InputError line that names file and key."""
+def parse_study(config: Mapping[str, Any], files: Sequence[Path]) -> Study:
+    """Check a config that was merged from `files`, the last one winning.
+
+    The first problem becomes one InputError line that names its file and key; a key that stands in no file was given on
+    the command line.
+    """
     try:
         return Study.model_validate(dict(config))
     except ValidationError as error:
         problems = error.errors()
         first = problems[0]
-        key = ".".join(str(part) for part in first["loc"]) or "study"
+        key = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = "unknown option; config/README.md lists them all"
         elif first["type"] == "missing":
             message = "required option is missing"
-        else:
-            message += f" (got {str(first['input'])[:60]!r})" if not isinstance(first["input"], Mapping | Options) else ""
+        elif not isinstance(first["input"], Mapping | Options):
+            message += f" (got {str(first['input'])[:60]!r})"
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise InputError(f"{where}: {key}: {message}{more}") from None
+        where = _where(str(first["loc"][0]), config, files) if first["loc"] else ", ".join(map(str, files))
+        raise InputError(f"{where}: {key}{': ' if key else ''}{message}{more}") from None
+
+
+def _where(option: str, config: Mapping[str, Any], files: Sequence[Path]) -> str:
+    """The last file that sets an option to what the config holds, or --config where none does."""
+    for path in reversed(files):
+        given = read_mapping(path)
+        if option in given and (isinstance(given[option], Mapping) or given[option] == config[option]):
+            return str(path)
+    return "--config" if option in config else str(files[-1])
 
 
 def merge(base: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
@@ -419,7 +434,7 @@ def load_study(*paths: Path) -> Study:
     config: dict[str, Any] = {}
     for path in paths:
         config = merge(config, read_mapping(path))
-    return parse_study(config, ", ".join(map(str, paths)))
+    return parse_study(config, paths)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 import re
 import shlex
 import sys
+from pathlib import Path
 
 from probesteer import concepts
 from probesteer import study as studies
 from probesteer.errors import InputError
 
 try:
-    STUDY = studies.parse_study(config, ", ".join(map(str, workflow.configfiles)))
+    # Snakemake lists the default after the files of the command line, which win over it.
+    STUDY = studies.parse_study(config, sorted(map(Path, workflow.configfiles), key=lambda path: path != studies.DEFAULT))
     PAIRS_DIGEST = concepts.check_study(STUDY)
 except InputError as error:
     print(f"probesteer: error: {error}", file=sys.stderr)
