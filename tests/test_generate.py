@@ -142,3 +142,53 @@ def test_top_k_and_top_p_keep_the_best_tokens():
     assert filter_logits(logits, 0, 0.7).isfinite().tolist() == [[False, True, False, True]]
     assert filter_logits(logits, 0, 0.8).isfinite().tolist() == [[False, True, True, True]]
     assert torch.equal(filter_logits(logits, 0, 1.0), logits)
+
+
+@pytest.fixture
+def logits_of(monkeypatch):
+    """Runs greedy generation and returns its logits: one (rows, vocabulary) tensor per step, rows by prompt length."""
+
+    def run(model, tokenizer, requests, steps=6):
+        seen: list[torch.Tensor] = []
+
+        def record(logits, *_settings):
+            seen.append(logits.clone())
+            return logits.argmax(-1)
+
+        monkeypatch.setattr(engine, "_sample", record)
+        monkeypatch.setattr(engine, "end_tokens", lambda *_: {-1})  # no row ends, so that rows keep their place
+        generate(model, tokenizer, requests, steps, temperature=0)
+        return seen
+
+    return run
+
+
+def test_logits_agree_whatever_the_batch(tiny, logits_of):
+    model, tokenizer = tiny
+    requests = sorted(requests_for(model), key=lambda request: len(tokenizer(request.prompt)["input_ids"]))
+    together = logits_of(model, tokenizer, requests)
+    for row, request in enumerate(requests):
+        alone = logits_of(model, tokenizer, [request])
+        for step, logits in enumerate(alone):
+            torch.testing.assert_close(together[step][row], logits[0], atol=1e-4, rtol=0)
+
+
+def test_a_steered_row_differs_from_its_unsteered_twin_at_every_step(tiny, logits_of):
+    model, tokenizer = tiny
+    direction = np.ones(model.config.hidden_size, dtype=np.float32) * np.array([1, -1] * (model.config.hidden_size // 2))
+    for layer in range(3):
+        twins = [Request(PROMPTS[0], layer, direction.astype(np.float32), alpha) for alpha in (0.0, 2.0)]
+        for step in logits_of(model, tokenizer, twins):
+            assert (step[0] - step[1]).abs().max() > 1e-2
+
+
+def test_samples_of_a_cell_share_one_prefill(organism):
+    model, tokenizer = organism
+    direction = np.ones(model.config.hidden_size, dtype=np.float32)
+    requests = [Request(PROMPTS[0], 1, direction, alpha, (0, sample)) for alpha in (-1.0, 1.0) for sample in range(5)]
+    rows: list[int] = []
+    handle = decoder_blocks(model)[0].register_forward_hook(lambda _m, _i, out: rows.append(len(out)))
+    together = generate(model, tokenizer, requests, 8, temperature=0.7)
+    handle.remove()
+    assert rows[:2] == [2, 10]
+    assert together == [generate(model, tokenizer, [request], 8, temperature=0.7)[0] for request in requests]

@@ -141,22 +141,21 @@ def _generate_batch(
     top_p: float,
     top_k: int,
 ) -> list[list[int]]:
+    """Rows that share prompt and push, such as the samples of a cell, are prefilled once."""
     device = input_device(model)
-    hidden_size = model.config.get_text_config().hidden_size
-    tokens, attention = (tensor.to(device) for tensor in pad_rows(prompts, tokenizer.pad_token_id, "left"))
+    order: dict[tuple[str, int | None, int, float], int] = {}
+    keys = [(request.prompt, request.layer, id(request.direction), request.alpha) for request in requests]
+    group = torch.tensor([order.setdefault(key, len(order)) for key in keys], device=device)
+    heads = [keys.index(key) for key in order]
+    padded = pad_rows([prompts[row] for row in heads], tokenizer.pad_token_id, "left")
+    tokens, attention = (tensor.to(device) for tensor in padded)
+    positions = (attention.cumsum(-1) - 1).clamp_min(0)
+    pushes = _push_rows(model, [requests[row] for row in heads], device)
     seeds = torch.tensor([row_seed(request.seed_key) for request in requests], device=device)
-    pushes = {
-        layer: torch.zeros(len(requests), hidden_size, device=device)
-        for layer in {request.layer for request in requests if request.layer is not None}
-    }
-    for row, request in enumerate(requests):
-        if request.layer is not None and request.direction is not None:
-            pushes[request.layer][row] = request.alpha * torch.as_tensor(request.direction, device=device)
     ends = torch.tensor(sorted(end_tokens(model, tokenizer)), device=device)
     results: list[list[int]] = [[] for _ in requests]
     alive = torch.arange(len(requests), device=device)
     cache = DynamicCache(config=model.config)
-    positions = (attention.cumsum(-1) - 1).clamp_min(0)
     with steering(model, set(pushes), pushes):
         for step in range(max_new_tokens):
             logits = model(
@@ -167,6 +166,10 @@ def _generate_batch(
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
+            if step == 0:  # from groups to rows
+                cache.batch_select_indices(group)
+                logits, attention, positions = logits[group], attention[group], positions[group]
+                pushes.update({layer: push[group] for layer, push in pushes.items()})
             chosen = _sample(logits.float(), seeds, step, temperature, top_p, top_k)
             for row, token in zip(alive.tolist(), chosen.tolist(), strict=True):
                 results[row].append(token)
@@ -176,12 +179,22 @@ def _generate_batch(
             if not going.all():
                 cache.batch_select_indices(going.nonzero()[:, 0])
                 alive, chosen, seeds, attention, positions = (x[going] for x in (alive, chosen, seeds, attention, positions))
-                for layer in pushes:
-                    pushes[layer] = pushes[layer][going]
+                pushes.update({layer: push[going] for layer, push in pushes.items()})
             tokens = chosen[:, None]
             attention = torch.cat([attention, attention.new_ones(len(attention), 1)], 1)
             positions = positions[:, -1:] + 1
     return results
+
+
+def _push_rows(model: PreTrainedModel, requests: list[Request], device: torch.device) -> dict[int, Tensor]:
+    """What each steered layer adds to each row: float32 (rows, hidden), zeros for rows steered elsewhere or not at all."""
+    hidden = model.config.get_text_config().hidden_size
+    layers = {request.layer for request in requests if request.layer is not None}
+    pushes = {layer: torch.zeros(len(requests), hidden, device=device) for layer in layers}
+    for row, request in enumerate(requests):
+        if request.layer is not None and request.direction is not None:
+            pushes[request.layer][row] = request.alpha * torch.as_tensor(request.direction, device=device)
+    return pushes
 
 
 def _sample(logits: Tensor, seeds: Tensor, step: int, temperature: float, top_p: float, top_k: int) -> Tensor:
