@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,21 +58,8 @@ class Concept(Options):
     """Scenarios by name."""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two texts on one situation, the positive and the negative side of a behaviour."""
-
-    id: str
-    scenario: str
-    split: str
-    voice: str
-    generator: str | None
-    positive: str
-    negative: str
-
-
-class PairLine(Options):
-    """A line of pairs.jsonl."""
+class Pair(Options):
+    """Two texts on one situation, the positive and the negative side of a behaviour: a line of pairs.jsonl."""
 
     id: Name
     """Unique name of the pair."""
@@ -158,7 +144,7 @@ def load_pairs(path: Path) -> list[Pair]:
 
 def _parse_pair(line: str, where: str) -> Pair:
     try:
-        pair = PairLine.model_validate(json.loads(line))
+        pair = Pair.model_validate(json.loads(line))
     except json.JSONDecodeError as error:
         raise InputError(f"{where}: not a JSON object ({error.msg})") from error
     except ValidationError as error:
@@ -166,7 +152,7 @@ def _parse_pair(line: str, where: str) -> Pair:
     for side in ("positive", "negative"):
         if not getattr(pair, side).strip():
             raise InputError(f"{where}: {side} is blank")
-    return Pair(**pair.model_dump())
+    return pair
 
 
 def _first_problem(error: ValidationError) -> str:
