@@ -82,8 +82,7 @@ def test_the_slurm_profile_plans_without_a_cluster(fresh):
 
 
 def test_install_profile_lets_snakemake_find_it_by_name(fresh, tmp_path):
-    for name in ("Makefile",):
-        (fresh.folder / name).write_text((ROOT / name).read_text())
+    (fresh.folder / "Makefile").write_text((ROOT / "Makefile").read_text())
     subprocess.run(
         ["make", "install-profile"],
         cwd=fresh.folder,

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from probesteer.errors import InputError
-from probesteer.study import Name, Options, Study, file_digest
+from probesteer.study import Name, Options, Study, file_digest, read_mapping
 
 PAIRS_FILE = "pairs.jsonl"
 
@@ -80,13 +79,11 @@ class Pair(Options):
 def load_concept(folder: Path) -> Concept:
     """Read concept.yaml of a folder. Raises InputError with file and key."""
     path = folder / "concept.yaml"
-    try:
-        return Concept.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
+    if not path.is_file():
         known = ", ".join(sorted(p.parent.name for p in folder.parent.glob("*/concept.yaml"))) or "none"
-        raise InputError(f"concept {folder.name}: {path} cannot be read; concepts there: {known}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML in UTF-8") from error
+        raise InputError(f"concept {folder.name}: {path} cannot be read; concepts there: {known}")
+    try:
+        return Concept.model_validate(read_mapping(path))
     except ValidationError as error:
         raise InputError(f"{path}: {_first_problem(error)}") from error
 

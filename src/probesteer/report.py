@@ -22,6 +22,8 @@ from probesteer.steering import Sweep, stale_cells
 from probesteer.study import PROMPTED_ARMS, TABLES, Cell, Model, Study, digest
 from probesteer.tables import atomic, is_fresh, read_card, read_cost, read_table, write_text
 
+Probes = Mapping[tuple[str, int], Probe]  # by (model, layer)
+
 EXAMPLE_CHARS = 400
 FOREIGN = "missing, broken, or made from other inputs than the study's"
 
@@ -34,14 +36,19 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
     concept = load_scenarios(study.concept_folder, study.scenarios)
     cards = {model.name: read_card(study.card_path(model)) for model in study.models}
     pairs_digest = data_digest(study.concept_folder)
+    probes = {
+        (model.name, layer): load_probe(study.probe_path(model, layer), layer)
+        for model in study.models
+        for layer in study.steering_layers_of(model)
+    }
     tables: dict[str, pd.DataFrame] = {
         "models": models_table(cards),
         "detection": detection_table(study, cards, pairs_digest),
-        "cells": cells_table(study, concept, cards),
+        "cells": cells_table(study, concept, cards, probes),
         "cost": cost_table(study, pairs_digest),
     }
     tables["council"] = select_layers(tables["detection"], study.criteria)
-    tables |= steering_tables(study)
+    tables |= steering_tables(study, probes)
     evidence = Evidence(
         criteria=study.criteria,
         council=tables["council"],
@@ -88,7 +95,7 @@ def detection_table(study: Study, cards: Mapping[str, Mapping[str, Any]], pairs_
     return pd.DataFrame(rows)
 
 
-def cells_table(study: Study, concept: Concept, cards: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def cells_table(study: Study, concept: Concept, cards: Mapping[str, Mapping[str, Any]], probes: Probes) -> pd.DataFrame:
     """Per model: how many cells were found and verified against the fingerprints that the study implies.
 
     Raises InputError at the first model with a missing or foreign cell: a report on a mixture would be wrong.
@@ -98,7 +105,7 @@ def cells_table(study: Study, concept: Concept, cards: Mapping[str, Mapping[str,
         sweep = study_sweep(study, concept, model)
         layers = study.steering_layers_of(model)
         groups: list[tuple[list[Cell], Probe | None]] = [(study.unsteered_cells(model), None)] if layers else []
-        groups += [(study.cells(model, layer), load_probe(study.probe_path(model, layer), layer)) for layer in layers]
+        groups += [(study.cells(model, layer), probes[model.name, layer]) for layer in layers]
         card, root = cards[model.name], study.cells_root
         stale = [cell for cells, probe in groups for cell in stale_cells(cells, root, sweep, card, probe)]
         if stale:
@@ -115,7 +122,7 @@ def study_sweep(study: Study, concept: Concept, model: Model) -> Sweep:
     return Sweep(concept, sampling, study.samples, study.seed, study.alpha_unit)
 
 
-def steering_tables(study: Study) -> dict[str, pd.DataFrame]:
+def steering_tables(study: Study, probes: Probes) -> dict[str, pd.DataFrame]:
     """Dose-response, trends, prompted rates and examples from the first scorer; success by every scorer and rule."""
     steered = [model for model in study.models if study.steering_layers_of(model)]
     if not steered:
@@ -126,7 +133,7 @@ def steering_tables(study: Study) -> dict[str, pd.DataFrame]:
     }
     sweeps = {scorer: table[table["layer"].notna()].astype({"layer": int}) for scorer, table in scores.items()}
     first = sweeps[study.scorers[0]]
-    rates = with_doses(dose_response(first), study)
+    rates = with_doses(dose_response(first), probes, study.alpha_unit)
     success = [success_rates(sweep, rule).assign(scorer=scorer) for scorer, sweep in sweeps.items() for rule in RULES]
     return {
         "dose_response": rates,
@@ -137,15 +144,10 @@ def steering_tables(study: Study) -> dict[str, pd.DataFrame]:
     }
 
 
-def with_doses(rates: pd.DataFrame, study: Study) -> pd.DataFrame:
+def with_doses(rates: pd.DataFrame, probes: Probes, unit: str) -> pd.DataFrame:
     """Add the dose in all three units: the length of the push, in class separations, and in mean residual norms."""
-    probes = {
-        (model.name, layer): load_probe(study.probe_path(model, layer), layer)
-        for model in study.models
-        for layer in study.steering_layers_of(model)
-    }
     at = [probes[cell] for cell in zip(rates["model"], rates["layer"], strict=True)]
-    push = [probe.push(alpha, study.alpha_unit) for probe, alpha in zip(at, rates["alpha"], strict=True)]
+    push = [probe.push(alpha, unit) for probe, alpha in zip(at, rates["alpha"], strict=True)]
     return rates.assign(
         dose_absolute=push,
         dose_separation=[length / probe.separation for length, probe in zip(push, at, strict=True)],

@@ -109,10 +109,6 @@ class Model(Options):
     """Token limit of a generation of this model."""
 
     @property
-    def local(self) -> bool:
-        return Path(self.source).is_dir()
-
-    @property
     def key(self) -> str:
         """Names the checkpoint and how it is loaded and prompted, for paths that studies share."""
         return digest([self.source, self.revision, self.dtype, self.chat_template, self.trust_remote_code])[:12]
@@ -133,13 +129,13 @@ class Model(Options):
 
     @model_validator(mode="after")
     def _known_size(self) -> "Model":
-        looks_local = self.source.startswith(("/", "./", "../", "~")) or self.source.count("/") != 1
-        if not self.local and looks_local:
+        if Path(self.source).is_dir():
+            return self
+        if self.source.startswith(("/", "./", "../", "~")) or self.source.count("/") != 1:
             raise ValueError(f"source {self.source!r} is neither a folder nor a hub id (owner/name)")
-        if not self.local:
-            for option in ("revision", "blocks", "parameters_b"):
-                if getattr(self, option) is None:
-                    raise ValueError(f"{self.name}: a hub model needs {option}")
+        for option in ("revision", "blocks", "parameters_b"):
+            if getattr(self, option) is None:
+                raise ValueError(f"{self.name}: a hub model needs {option}")
         return self
 
     def block_count(self) -> int:

@@ -80,8 +80,9 @@ def read_table(path: Path, columns: Iterable[str] | None = None, needs: Mapping[
     Raises InputError where the file is missing or broken, or a needed column is missing or of another kind.
     """
     try:
-        table = pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
-        names = pq.read_schema(path).names
+        file = pq.ParquetFile(path)
+        names = file.schema_arrow.names
+        table = file.read(columns=None if columns is None else list(columns))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (pa.ArrowException, OSError) as error:
