@@ -5,6 +5,7 @@ python -m venv peers && peers/bin/pip install torch==2.13.0 repeng steering-vect
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +36,10 @@ def extraction(model, tokenizer, work: dict, repeats: int) -> dict[str, list[flo
     def repeng(batch: int) -> None:
         batched_get_hiddens(model, tokenizer, work["texts"], work["layers"], batch)
 
-    return {
-        "steering-vectors, batch 1": timed(steering_vectors, repeats),
-        **{f"repeng, batch {batch} (last token)": timed(lambda batch=batch: repeng(batch), repeats) for batch in (1, 8)},
-    }
+    sides = {"steering-vectors, batch 1": steering_vectors}
+    for batch in (1, 4, 8):
+        sides[f"repeng, batch {batch} (last token)"] = partial(repeng, batch)
+    return timed(sides, repeats)
 
 
 def sweep(model, tokenizer, work: dict, repeats: int) -> dict[str, list[float]]:
@@ -52,7 +53,7 @@ def sweep(model, tokenizer, work: dict, repeats: int) -> dict[str, list[float]]:
             with vector.apply(model, multiplier=alpha):
                 generate(model, tokenizer, work)
 
-    seconds = {"steering-vectors, a batch per alpha": timed(steering_vectors, repeats)}
+    seconds = timed({"steering-vectors, a batch per alpha": steering_vectors}, repeats)
     control = ControlModel(model, [layer])
 
     def repeng() -> None:
@@ -60,7 +61,7 @@ def sweep(model, tokenizer, work: dict, repeats: int) -> dict[str, list[float]]:
             control.set_control(ControlVector("llama", {layer: direction}), alpha)
             generate(control, tokenizer, work)
 
-    return seconds | {"repeng, a batch per alpha": timed(repeng, repeats)}
+    return seconds | timed({"repeng, a batch per alpha": repeng}, repeats)
 
 
 if __name__ == "__main__":

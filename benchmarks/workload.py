@@ -30,6 +30,13 @@ SIZES = {
         "num_hidden_layers": 12,
         "num_attention_heads": 12,
     },
+    "memory": {
+        "vocab_size": 768,
+        "hidden_size": 256,
+        "intermediate_size": 64,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 4,
+    },
 }
 PROMPT_TOKENS = (20, 80, 160)
 
@@ -69,21 +76,22 @@ def load_workload(folder: Path) -> tuple:
     return model, tokenizer, json.loads((folder / "workload.json").read_text())
 
 
-def timed(run: Callable[[], object], repeats: int) -> list[float]:
-    """Seconds of each of `repeats` runs."""
-    seconds = []
+def timed(sides: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of `repeats` runs of each side; the sides take turns, so that a slow minute of the machine meets them all."""
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(repeats):
-        started = time.perf_counter()
-        run()
-        seconds.append(round(time.perf_counter() - started, 3))
+        for side, run in sides.items():
+            started = time.perf_counter()
+            run()
+            seconds[side].append(round(time.perf_counter() - started, 3))
     return seconds
 
 
-def markdown(title: str, seconds: dict[str, list[float]], ours: str) -> str:
-    """Medians, and how many times longer each side takes than ours."""
-    base = statistics.median(seconds[ours])
-    lines = [f"### {title}", "", "| side | median seconds | times ours | runs |", "|---|---|---|---|"]
+def markdown(title: str, seconds: dict[str, list[float]]) -> str:
+    """Medians, and how many times longer each side takes than the first."""
+    base = statistics.median(next(iter(seconds.values())))
+    lines = [f"### {title}", "", "| side | median seconds | times the first | runs |", "|---|---|---|---|"]
     for side, runs in seconds.items():
         median = statistics.median(runs)
-        lines.append(f"| {side} | {median:.2f} | {median / base:.2f} | {', '.join(f'{run:.2f}' for run in runs)} |")
+        lines.append(f"| {side} | {median:.3f} | {median / base:.2f} | {', '.join(f'{run:.3f}' for run in runs)} |")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The benchmarks run; what they measure is not tested here."""
+"""The benchmarks run; how fast the engine is, they say themselves."""
 
 import subprocess
 import sys
@@ -7,10 +7,30 @@ import pytest
 from conftest import ROOT
 
 
-@pytest.mark.parametrize("task", ["extraction", "sweep"])
-def test_a_benchmark_prints_a_table_with_every_side(task):
-    command = [sys.executable, ROOT / "benchmarks/engine.py", task, "--size", "organism", "--texts", "4", "--repeats", "1"]
-    done = subprocess.run(command, capture_output=True, text=True)
+def rows_of(script: str, *arguments: str) -> list[list[str]]:
+    """The cells of the table that a benchmark prints."""
+    done = subprocess.run([sys.executable, ROOT / "benchmarks" / script, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    sides = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("|")][2:]
-    assert sides[0] == "probesteer" and sides[-1] == "reference way" and len(sides) == 3
+    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+@pytest.mark.parametrize(("task", "sides"), [("extraction", 6), ("sweep", 3), ("scaling", 8)])
+def test_an_engine_benchmark_has_a_row_for_every_side(task, sides):
+    rows = rows_of("engine.py", task, "--size", "organism", "--texts", "4", "--repeats", "1")
+    assert len(rows) == sides and all(float(row[1]) > 0 for row in rows)
+    if task != "scaling":
+        assert rows[0][0] == "probesteer" and rows[-1][0] == "reference way"
+
+
+def test_extraction_takes_no_more_memory_for_a_hundred_times_the_texts():
+    few, many = rows_of("memory.py", "--texts", "100", "10000")
+    assert float(many[1]) > 90 * float(few[1])  # the cache itself did grow, to many times the allowance
+    assert float(many[3]) < 1.1 * float(few[3])
+
+
+def test_the_gpu_benchmark_runs_small_on_a_cpu():
+    rows = dict(row[:2] for row in rows_of("gpu.py", "--size", "tiny"))
+    assert 0 < float(rows["capture, share of the measured matrix rate"].rstrip(" %")) <= 100
+    assert float(rows["sweep, tokens per second"].replace(",", "")) > 0
+    assert float(rows["sweep, share of the memory-bandwidth roofline"].rstrip(" %")) > 0

@@ -14,7 +14,10 @@ FLOORS = [
     {"errors"},
     {"study", "tables", "options", "progress"},
     {"concepts", "directions", "stats", "grammar"},
-    {"lm.batch", "lm.load", "lm.blocks", "lm.capture", "lm.generate", "lm.likelihood", "lm.train"},
+    {
+        *("lm.batch", "lm.blocks", "lm.cache", "lm.capture", "lm.generate", "lm.hooks", "lm.likelihood", "lm.load"),
+        *("lm.prefill", "lm.request", "lm.sampling", "lm.train"),
+    },
     {"activations", "detection", "steering", "scoring", "effects"},
     {"report", "figures", "council"},
     {"cli"},

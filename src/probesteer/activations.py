@@ -1,7 +1,7 @@
 """The activation cache: one row per text, one fixed-size list column per layer."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from probesteer.concepts import Pair
+from probesteer.concepts import Concept, Pair
 from probesteer.errors import InputError
 from probesteer.study import EMBEDDINGS
-from probesteer.tables import peak_memory_mb, read_inputs, read_table, write_table
+from probesteer.tables import peak_memory_mb, read_inputs, read_table, write_row_groups
 
 NUMERICS = 1  # bump by hand when the same inputs give other activations
 ROW_COLUMNS = {"id": "text", "scenario": "text", "split": "text", "positive": "bool"}
@@ -33,35 +33,54 @@ def cache_inputs(card: Mapping[str, Any], data_digest: str, pooling: str) -> dic
     return {"numerics": NUMERICS, "model": card["digest"], "data": data_digest, "pooling": pooling}
 
 
-def write_activations(card: Mapping[str, Any], pairs: Sequence[Pair], data_digest: str, pooling: str, output: Path) -> None:
-    """Capture both sides of every pair at the embeddings and all blocks, one forward pass per text."""
-    from probesteer.lm.capture import capture
-    from probesteer.lm.load import load_card
+def write_activations(
+    card: Mapping[str, Any], pairs: Sequence[Pair], concept: Concept, data_digest: str, pooling: str, output: Path
+) -> None:
+    """Capture both sides of every pair at the embeddings and all blocks, one forward pass per text.
+
+    Pooling "response" reads a text as the model's answer to the scenario of its pair, under the neutral system prompt.
+    """
+    from probesteer.lm.capture import Captured, Text, captured_windows
+    from probesteer.lm.load import load_card, render_prompt
 
     started = time.monotonic()
     model, tokenizer = load_card(card)
     loaded = time.monotonic()
     layers = [EMBEDDINGS, *range(card["blocks"])]
-    captured = capture(model, tokenizer, [text for pair in pairs for text in (pair.positive, pair.negative)], layers, pooling)
-    twice = [pair for pair in pairs for _side in range(2)]
-    columns: dict[str, pa.Array] = {
-        "id": pa.array([pair.id for pair in twice]),
-        "scenario": pa.array([pair.scenario for pair in twice]),
-        "split": pa.array([pair.split for pair in twice]),
-        "voice": pa.array([pair.voice for pair in twice]),
-        "generator": pa.array([pair.generator for pair in twice], pa.string()),
-        "positive": pa.array([True, False] * len(pairs)),
-    }
-    for index, layer in enumerate(layers):
-        flat = pa.array(captured.pooled[:, index].ravel(), pa.float32())
-        columns[layer_column(layer)] = pa.FixedSizeListArray.from_arrays(flat, captured.pooled.shape[2])
-        columns[norm_column(layer)] = pa.array(captured.norms[:, index])
-    cost = {
-        "seconds": time.monotonic() - loaded,
-        "load_seconds": loaded - started,
-        "peak_memory_mb": peak_memory_mb(),
-    }
-    write_table(pa.table(columns), output, cache_inputs(card, data_digest, pooling), cost)
+    sides = [(pair, positive) for pair in pairs for positive in (True, False)]
+
+    def text(pair: Pair, positive: bool) -> Text:
+        side = pair.positive if positive else pair.negative
+        if pooling != "response":
+            return side
+        user = concept.scenarios[pair.scenario].user_prompt()
+        return render_prompt(tokenizer, concept.system_prompts.neutral, user, card["chat_template"]), side
+
+    def row_groups(windows: Iterable[Captured]) -> Iterator[pa.Table]:
+        start = 0
+        for window in windows:
+            rows = sides[start : start + len(window.norms)]
+            start += len(rows)
+            columns: dict[str, pa.Array] = {
+                name: pa.array([getattr(pair, name) for pair, _ in rows], pa.string())
+                for name in ("id", "scenario", "split", "voice", "generator")
+            }
+            columns["positive"] = pa.array([positive for _, positive in rows])
+            for index, layer in enumerate(layers):
+                flat = pa.array(window.pooled[pooling][:, index].ravel(), pa.float32())
+                columns[layer_column(layer)] = pa.FixedSizeListArray.from_arrays(flat, window.pooled[pooling].shape[2])
+                columns[norm_column(layer)] = pa.array(window.norms[:, index])
+            yield pa.table(columns)
+
+    def cost() -> dict[str, float]:
+        return {
+            "seconds": time.monotonic() - loaded,
+            "load_seconds": loaded - started,
+            "peak_memory_mb": peak_memory_mb(),
+        }
+
+    windows = captured_windows(model, tokenizer, [text(*side) for side in sides], layers, [pooling])
+    write_row_groups(row_groups(windows), output, cache_inputs(card, data_digest, pooling), cost)
 
 
 @dataclass(frozen=True)

@@ -68,11 +68,13 @@ def model(args: argparse.Namespace) -> None:
 
 def activations(args: argparse.Namespace) -> None:
     from probesteer.activations import write_activations
-    from probesteer.concepts import PAIRS_FILE, data_digest, load_pairs
+    from probesteer.concepts import PAIRS_FILE, data_digest, load_pairs, load_scenarios
     from probesteer.tables import read_card
 
     pairs = load_pairs(args.concept / PAIRS_FILE)
-    write_activations(read_card(args.card), pairs, data_digest(args.concept), args.pooling, args.output)
+    concept = load_scenarios(args.concept, [pair.scenario for pair in pairs])
+    data = data_digest(args.concept, args.pooling)
+    write_activations(read_card(args.card), pairs, concept, data, args.pooling, args.output)
 
 
 def probe(args: argparse.Namespace) -> None:
@@ -109,7 +111,7 @@ def _sweep(args: argparse.Namespace) -> Any:
 
     concept = load_scenarios(args.concept, args.scenarios)
     sampling = Sampling(temperature=args.temperature, top_p=args.top_p, top_k=args.top_k, max_new_tokens=args.max_new_tokens)
-    return Sweep(concept, sampling, args.samples, args.seed, args.alpha_unit)
+    return Sweep(concept, sampling, args.samples, args.seed, args.alpha_unit, args.positions, args.engine)
 
 
 def _fill(args: argparse.Namespace, cells: list[Cell], probe: Any) -> None:
@@ -247,7 +249,9 @@ def build_parser() -> Parser:
         add("--top-p", type=finite, default=1.0)
         add("--top-k", type=int, default=0)
         add("--max-new-tokens", type=positive_int, default=200)
-        add("--batch-rows", type=positive_int, default=128)
+        add("--batch-rows", type=positive_int, default=512)
+        add("--positions", default="all", choices=["all", "response"])
+        add("--engine", default="hf", choices=["hf"])
         add("--alpha-unit", default="absolute", choices=["absolute", "separation", "residual"])
         add("--cells", type=Path, required=True, help="root folder of the cells")
     add("--probe", type=Path, required=True)

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from probesteer.errors import InputError
-from probesteer.study import Name, Options, Study, file_digest, read_mapping
+from probesteer.study import Name, Options, Study, digest, file_digest, read_mapping
 
-PAIRS_FILE = "pairs.jsonl"
+PAIRS_FILE, CONCEPT_FILE = "pairs.jsonl", "concept.yaml"
 
 
 class Scenario(Options):
@@ -78,7 +78,7 @@ class Pair(Options):
 
 def load_concept(folder: Path) -> Concept:
     """Read concept.yaml of a folder. Raises InputError with file and key."""
-    path = folder / "concept.yaml"
+    path = folder / CONCEPT_FILE
     if not path.is_file():
         known = ", ".join(sorted(p.parent.name for p in folder.parent.glob("*/concept.yaml"))) or "none"
         raise InputError(f"concept {folder.name}: {path} cannot be read; concepts there: {known}")
@@ -97,14 +97,14 @@ def load_scenarios(folder: Path, scenarios: Sequence[str]) -> Concept:
 
 
 def check_study(study: Study) -> str:
-    """Check what a study says against its concept; returns the digest of the pair file. Raises InputError."""
+    """Check what a study says against its concept; returns the digest of what activations depend on. Raises InputError."""
     concept = load_scenarios(study.concept_folder, study.scenarios)
     pairs = load_pairs(study.concept_folder / PAIRS_FILE)
     if foreign := [pair for pair in pairs if pair.scenario not in concept.scenarios]:
         raise InputError(
             f"{study.concept_folder / PAIRS_FILE}: pair {foreign[0].id}: scenario {foreign[0].scenario} is not in concept.yaml"
         )
-    return data_digest(study.concept_folder)
+    return data_digest(study.concept_folder, study.pooling)
 
 
 def load_pairs(path: Path) -> list[Pair]:
@@ -159,10 +159,15 @@ def _first_problem(error: ValidationError) -> str:
     return f"{key}: {message}"
 
 
-def data_digest(folder: Path) -> str:
-    """SHA-256 of the pair file: what activations depend on."""
-    path = folder / PAIRS_FILE
+def data_files(folder: Path, pooling: str) -> list[Path]:
+    """The files that activations depend on: the pairs and, where a text is pooled as a response, the prompts."""
+    return [folder / PAIRS_FILE] + [folder / CONCEPT_FILE] * (pooling == "response")
+
+
+def data_digest(folder: Path, pooling: str) -> str:
+    """SHA-256 of the pair file, and of the concept where activations depend on it too. Raises InputError."""
     try:
-        return file_digest(path)
+        digests = [file_digest(path) for path in data_files(folder, pooling)]
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
+        raise InputError(f"{error.filename}: {error.strerror}") from error
+    return digests[0] if len(digests) == 1 else digest(digests)

@@ -35,7 +35,7 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
     """
     concept = load_scenarios(study.concept_folder, study.scenarios)
     cards = {model.name: read_card(study.card_path(model)) for model in study.models}
-    pairs_digest = data_digest(study.concept_folder)
+    pairs_digest = data_digest(study.concept_folder, study.pooling)
     probes = {
         (model.name, layer): load_probe(study.probe_path(model, layer), layer)
         for model in study.models
@@ -119,7 +119,7 @@ def cells_table(study: Study, concept: Concept, cards: Mapping[str, Mapping[str,
 def study_sweep(study: Study, concept: Concept, model: Model) -> Sweep:
     """The steering settings of a model in a study."""
     sampling = study.sampling.model_copy(update={"max_new_tokens": study.max_new_tokens_of(model)})
-    return Sweep(concept, sampling, study.samples, study.seed, study.alpha_unit)
+    return Sweep(concept, sampling, study.samples, study.seed, study.alpha_unit, study.positions, study.engine)
 
 
 def steering_tables(study: Study, probes: Probes) -> dict[str, pd.DataFrame]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +15,7 @@ from probesteer.directions import Probe
 from probesteer.study import BASELINE_ARM, PROMPTED_ARMS, Cell, Sampling
 from probesteer.tables import is_fresh, peak_memory_mb, read_cells, write_table
 
-NUMERICS = 1  # bump by hand when the same inputs give other texts
+NUMERICS = 2  # bump by hand when the same inputs give other texts
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Sweep:
     samples: int
     seed: int
     alpha_unit: str
+    positions: Literal["all", "response"]
+    engine: str
 
     def inputs(self, cell: Cell, card: Mapping[str, Any], probe: Probe | None) -> dict[str, Any]:
         """Everything that determines a cell's texts; its digest is the cell's fingerprint."""
@@ -41,10 +43,16 @@ class Sweep:
             "samples": self.samples,
             "seed": self.seed,
             "sampling": self.sampling.model_dump(),
+            "engine": self.engine,
         }
         if cell.layer is not None and probe is not None:
             direction = sha256(probe.direction.tobytes()).hexdigest()
-            inputs |= {"layer": cell.layer, "push": probe.push(cell.alpha, self.alpha_unit), "direction": direction}
+            inputs |= {
+                "layer": cell.layer,
+                "push": probe.push(cell.alpha, self.alpha_unit),
+                "direction": direction,
+                "positions": self.positions,
+            }
         return inputs
 
 
@@ -61,7 +69,7 @@ def compute_cells(
     nll is the mean negative log-likelihood of the new tokens under the unsteered model, in nats per token. Cells are
     computed in chunks of about `batch_rows` rows and written as soon as they are whole, so a killed job keeps them.
     """
-    from probesteer.lm.generate import Request, end_tokens, generate_tokens
+    from probesteer.lm.generate import ENGINES, Request, end_tokens
     from probesteer.lm.likelihood import mean_nll
     from probesteer.lm.load import load_card, render_prompt
 
@@ -74,27 +82,29 @@ def compute_cells(
     def requests(inputs: Mapping[str, Any]) -> list[Request]:
         prompt = render_prompt(tokenizer, inputs["system"], inputs["user"], inputs["chat_template"])
         keys = [(inputs["seed"], inputs["scenario"], sample) for sample in range(inputs["samples"])]
-        return [Request(prompt, inputs.get("layer"), direction, inputs.get("push", 0.0), key) for key in keys]
+        return [Request(prompt, inputs.get("layer"), direction, inputs.get("push", 0.0), key, sweep.positions) for key in keys]
 
     per_chunk = max(1, batch_rows // sweep.samples)
     for first in range(0, len(cells), per_chunk):
         chunk = {cell: sweep.inputs(cell, card, probe) for cell in cells[first : first + per_chunk]}
         started = time.monotonic()
         rows = [request for inputs in chunk.values() for request in requests(inputs)]
-        tokens = generate_tokens(model, tokenizer, rows, **sweep.sampling.model_dump(), batch_rows=batch_rows)
+        answers = ENGINES[sweep.engine](model, tokenizer, rows, **sweep.sampling.model_dump(), batch_rows=batch_rows)
+        tokens = [answer.tokens for answer in answers]
         table = pa.table(
             {
                 "sample": pa.array([*range(sweep.samples)] * len(chunk), pa.int32()),
                 "text": pa.array(tokenizer.batch_decode(tokens, skip_special_tokens=True), pa.string()),
                 "tokens": pa.array([len(row) for row in tokens], pa.int32()),
                 "ended": pa.array([bool(row) and row[-1] in ends for row in tokens], pa.bool_()),
-                "nll": pa.array(mean_nll(model, tokenizer, [row.prompt for row in rows], tokens, batch_rows), pa.float64()),
+                "nll": pa.array(mean_nll(model, tokenizer, [row.prompt for row in rows], tokens), pa.float64()),
             }
         )
         cost = {
             "seconds": (time.monotonic() - started) / len(chunk),
             "load_seconds": load_seconds / len(cells),
             "peak_memory_mb": peak_memory_mb(),
+            "batch_rows": max(answer.batch_rows for answer in answers),
         }
         for position, (cell, inputs) in enumerate(chunk.items()):
             write_table(table.slice(position * sweep.samples, sweep.samples), cell.path(root), inputs, cost)

@@ -187,8 +187,8 @@ class Criteria(Options):
 class Resources(Options):
     """What a job may use."""
 
-    batch_rows: Count = 128
-    """Rows of a generation batch."""
+    batch_rows: Count = 512
+    """Most rows of a generation batch; what fits into memory is found out."""
     gpus: Annotated[int, Field(ge=0)] = 0
     """GPUs of a job that loads a model."""
     mem_mb: Count = 2000
@@ -222,10 +222,14 @@ class Study(Options):
     """Generations per cell."""
     sampling: Sampling = Sampling()
     """Temperature, top-p, top-k and token limit."""
+    positions: Literal["all", "response"] = "all"
+    """Where the direction is added: at every position, or from the first new token on."""
+    engine: Literal["hf"] = "hf"
+    """What generates: transformers with hooks."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of sampling, permutations, bootstrap and random directions."""
-    pooling: Literal["mean", "last"] = "mean"
-    """How a text's token activations become one vector."""
+    pooling: Literal["mean", "last", "response"] = "mean"
+    """A text's vector: the mean over its tokens, its last token, or the mean where it stands as the answer to its scenario."""
     scorers: Annotated[list[Scorer], Field(min_length=1), AfterValidator(_unique)]
     """Scorers of generated texts; the first one decides the verdict."""
     criteria: Criteria = Criteria()

@@ -6,6 +6,7 @@ import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +58,25 @@ def write_table(
 
     `cost` (seconds, memory) goes there too but not into the fingerprint.
     """
-    metadata = {**(table.schema.metadata or {})}
-    if inputs is not None:
-        metadata |= {FINGERPRINT: digest(inputs).encode(), INPUTS: json.dumps(inputs, sort_keys=True).encode()}
-    if cost is not None:
-        metadata[COST] = json.dumps(cost).encode()
-    with atomic(path) as beside:
-        pq.write_table(table.replace_schema_metadata(metadata), beside, compression="zstd")
+    write_row_groups([table], path, inputs, lambda: cost)
+
+
+def write_row_groups(
+    tables: Iterable[pa.Table],
+    path: Path,
+    inputs: Mapping[str, Any] | None = None,
+    cost: Callable[[], Mapping[str, float] | None] = lambda: None,
+) -> None:
+    """Write at least one table of one schema, a row group each, as they come; `cost` is asked when all are written."""
+    rest = iter(tables)
+    first = next(rest)
+    with atomic(path) as beside, pq.ParquetWriter(beside, first.schema, compression="zstd") as writer:
+        for table in chain([first], rest):
+            writer.write_table(table)
+        if inputs is not None:
+            writer.add_key_value_metadata({FINGERPRINT: digest(inputs), INPUTS: json.dumps(inputs, sort_keys=True)})
+        if (spent := cost()) is not None:
+            writer.add_key_value_metadata({COST: json.dumps(spent)})
 
 
 KINDS: dict[str, Callable[[pa.DataType], bool]] = {
@@ -103,7 +116,7 @@ def read_table(path: Path, columns: Iterable[str] | None = None, needs: Mapping[
 def read_footer(path: Path) -> dict[bytes, bytes] | None:
     """The footer's metadata, or None for a file that is missing or broken."""
     try:
-        return pq.read_schema(path).metadata or {}
+        return pq.read_metadata(path).metadata or {}
     except (pa.ArrowException, OSError):
         return None
 

@@ -4,7 +4,7 @@
 rule activations:
     input:
         card=card_of,
-        pairs=PAIRS,
+        texts=TEXTS,
     output:
         STUDY.activations_path("{model}", "{key}"),
     log:

@@ -12,14 +12,14 @@ from probesteer.errors import InputError
 try:
     # Snakemake lists the default after the files of the command line, which win over it.
     STUDY = studies.parse_study(config, sorted(map(Path, workflow.configfiles), key=lambda path: path != studies.DEFAULT))
-    PAIRS_DIGEST = concepts.check_study(STUDY)
+    TEXTS_DIGEST = concepts.check_study(STUDY)
 except InputError as error:
     print(f"probesteer: error: {error}", file=sys.stderr)
     sys.exit(2)
 
 ROOT = STUDY.root
 REPORT = ROOT / "council"
-PAIRS = STUDY.concept_folder / concepts.PAIRS_FILE
+TEXTS = concepts.data_files(STUDY.concept_folder, STUDY.pooling)
 STEERED = [model for model in STUDY.models if STUDY.steering_layers_of(model)]
 CELLS = [cell.path(STUDY.cells_root) for model in STEERED for cell in STUDY.all_cells(model)]
 FIGURES = ["auroc_by_layer"] + (["dose_response"] if STEERED else [])
@@ -28,6 +28,7 @@ FIGURES = ["auroc_by_layer"] + (["dose_response"] if STEERED else [])
 SWEEP = (
     f"--concept {STUDY.concept_folder} --scenarios {','.join(STUDY.scenarios)} --samples {STUDY.samples} --seed {STUDY.seed}"
     f" --temperature {STUDY.sampling.temperature} --top-p {STUDY.sampling.top_p} --top-k {STUDY.sampling.top_k}"
+    f" --positions {STUDY.positions} --engine {STUDY.engine}"
     f" --batch-rows {STUDY.resources.batch_rows} --cells {STUDY.cells_root}"
 )
 
@@ -61,7 +62,7 @@ def card_of(wildcards):
 
 def activations_of(wildcards):
     """The cache that holds the model's activations on the study's pairs."""
-    return STUDY.activations_path(wildcards.model, STUDY.activations_key(STUDY[wildcards.model], PAIRS_DIGEST))
+    return STUDY.activations_path(wildcards.model, STUDY.activations_key(STUDY[wildcards.model], TEXTS_DIGEST))
 
 
 def token_limit(wildcards):

@@ -1,159 +1,172 @@
 """Pooled residual-stream activations of texts: one forward pass per text, all blocks."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from probesteer.errors import InputError
-from probesteer.lm.batch import pad_rows
+from probesteer.lm.batch import pad_rows, run_batches, token_budget
 from probesteer.lm.blocks import decoder_blocks, input_device, untuple
+from probesteer.lm.hooks import Output, watching
+from probesteer.lm.load import encode_prompt
 from probesteer.progress import progress
 from probesteer.study import EMBEDDINGS
 
 MAX_TOKENS = 512
+WINDOW = 64  # texts that are sorted by length, computed and handed on together: what memory depends on
+
+Text = str | tuple[str, str]  # a text, or a rendered prompt and the response to it
 
 
-def mean_pooling(hidden: Tensor, content: Tensor) -> Tensor:
-    """Mean over content tokens: (batch, tokens, hidden) and (batch, tokens) to (batch, hidden)."""
+def mean_pooling(hidden: Tensor, content: Tensor, _response: Tensor) -> Tensor:
+    """Mean over content tokens: (batch, tokens, hidden) and masks (batch, tokens) to (batch, hidden)."""
     return (hidden * content[..., None]).sum(1) / content.sum(1, keepdim=True)
 
 
-def last_pooling(hidden: Tensor, content: Tensor) -> Tensor:
-    """The last content token: (batch, tokens, hidden) and (batch, tokens) to (batch, hidden)."""
+def last_pooling(hidden: Tensor, content: Tensor, _response: Tensor) -> Tensor:
+    """The last content token: (batch, tokens, hidden) and masks (batch, tokens) to (batch, hidden)."""
     positions = torch.arange(content.shape[1], device=content.device)
-    return hidden[torch.arange(len(hidden)), (content * positions).argmax(1)]
+    return hidden[torch.arange(len(hidden), device=hidden.device), (content * positions).argmax(1)]
 
 
-POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mean": mean_pooling, "last": last_pooling}
+def response_pooling(hidden: Tensor, content: Tensor, response: Tensor) -> Tensor:
+    """Mean over the content tokens of the response: (batch, tokens, hidden) and masks (batch, tokens) to (batch, hidden)."""
+    return mean_pooling(hidden, content * response, response)
+
+
+Pooling = Callable[[Tensor, Tensor, Tensor], Tensor]
+POOLINGS: dict[str, Pooling] = {"mean": mean_pooling, "last": last_pooling, "response": response_pooling}
 
 
 @dataclass(frozen=True)
 class Captured:
-    """What one pass over the texts gives."""
+    """What one pass over texts gives."""
 
-    pooled: np.ndarray
-    """float32 (texts, layers, hidden)."""
+    pooled: Mapping[str, np.ndarray]
+    """By pooling: float32 (texts, layers, hidden)."""
     norms: np.ndarray
     """Mean Euclidean norm of a content token's residual, float32 (texts, layers)."""
 
 
-class _DeepestBlockReachedError(Exception):
-    pass
+@dataclass(frozen=True)
+class _Encoded:
+    ids: list[int]
+    response_from: int
+    """Index of the first token of the response; 0 for a text without a prompt."""
 
 
-@contextmanager
-def _hooks(blocks: nn.ModuleList, layers: Sequence[int], keep: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """Call `keep(layer, hidden)` at each layer; stop the forward pass after the deepest."""
-    deepest = max(layers)
-
-    def after(layer: int) -> Callable[..., None]:
-        def hook(_block: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-            if layer in layers:
-                keep(layer, untuple(output))
-            if layer == deepest:
-                raise _DeepestBlockReachedError
-
-        return hook
-
-    def before_first(_block: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-        keep(EMBEDDINGS, args[0] if args else kwargs["hidden_states"])
-
-    handles = [block.register_forward_hook(after(layer)) for layer, block in enumerate(blocks)]
-    if EMBEDDINGS in layers:
-        handles.append(blocks[0].register_forward_pre_hook(before_first, with_kwargs=True))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _batches(lengths: list[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices in order of length, in batches of at most `batch_tokens` padded tokens (a single text may exceed it)."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and (len(batch) + 1) * lengths[index] > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
-
-
-@torch.inference_mode()
-def capture(
+def captured_windows(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     layers: Sequence[int] | None = None,
-    pooling: str = "mean",
+    poolings: Sequence[str] = ("mean",),
     batch_tokens: int | None = None,
-) -> Captured:
-    """Pool `resid_post[L]` (the output of block L, un-normed) over the content tokens of each text, in float32.
+) -> Iterator[Captured]:
+    """Pool `resid_post[L]` (the output of block L, un-normed) over the content tokens of each text, in float32 on the device.
 
-    Content leaves out position 0, whose norm is tens of times the rest, and special tokens. Texts are cut at MAX_TOKENS.
-    `layers` defaults to all blocks; EMBEDDINGS (-1) is the input to block 0. `batch_tokens` is the padded size of a
-    batch; on a CPU, where padding costs more than batching gains, the default is one text.
-    Raises InputError for a text without content or an unknown pooling or layer.
+    Yields WINDOW texts at a time, in order, so that memory does not grow with their number. Content leaves out position 0,
+    whose norm is tens of times the rest, and special tokens. A text may be a pair of a rendered prompt and its response:
+    "response" pools over the response only, "mean" and "last" over both. Texts are cut at MAX_TOKENS. `layers` defaults
+    to all blocks; EMBEDDINGS (-1) is the input to block 0. `batch_tokens` is the padded size of a batch, which the device
+    decides. Raises InputError for a text without content or an unknown pooling or layer.
     """
     blocks = decoder_blocks(model)
     layers = list(range(len(blocks)) if layers is None else layers)
     if unknown := [layer for layer in layers if not EMBEDDINGS <= layer < len(blocks)]:
         raise InputError(f"layer {unknown[0]}: the model has blocks 0 to {len(blocks) - 1}")
-    if pooling not in POOLINGS:
-        raise InputError(f"pooling {pooling!r}: choose one of {', '.join(POOLINGS)}")
-    device = input_device(model)
-    ids = tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
-    pooled = np.empty((len(ids), len(layers), model.config.get_text_config().hidden_size), dtype=np.float32)
-    norms = np.empty(pooled.shape[:2], dtype=np.float32)
-    batch_tokens = batch_tokens or (1 if device.type == "cpu" else 16_384)
-    with progress(len(ids), "activations", "text") as bar:
-        for batch in _batches([len(row) for row in ids], batch_tokens):
-            tokens, attention = pad_rows([ids[i] for i in batch], tokenizer.pad_token_id, "right")
-            content = attention * ~torch.isin(tokens, torch.tensor(tokenizer.all_special_ids))
+    if strange := [name for name in poolings if name not in POOLINGS]:
+        raise InputError(f"pooling {strange[0]!r}: choose one of {', '.join(POOLINGS)}")
+    special = torch.tensor(tokenizer.all_special_ids)
+    hidden_size = model.config.get_text_config().hidden_size
+
+    def window(start: int) -> np.ndarray:
+        """Of each text the pooled vectors, one after the other, then the norm: (texts, layers, poolings * hidden + 1)."""
+        encoded = [_encode(tokenizer, text) for text in texts[start : start + WINDOW]]
+        result = np.empty((len(encoded), len(layers), len(poolings) * hidden_size + 1), dtype=np.float32)
+
+        def run(batch: list[int]) -> None:
+            tokens, attention = pad_rows([encoded[i].ids for i in batch], tokenizer.pad_token_id, "right")
+            content = attention * ~torch.isin(tokens, special)
             content[:, 0] = 0
-            if empty := [batch[row] for row in range(len(batch)) if not content[row].any()]:
-                raise InputError(f"text {empty[0]} has no content tokens after the first: {texts[empty[0]]!r}")
-            at_layer = _pool_batch(model, tokens.to(device), attention.to(device), content.float(), layers, POOLINGS[pooling])
-            pooled[batch] = torch.stack([at_layer[layer][0] for layer in layers], 1).cpu().numpy()
-            norms[batch] = torch.stack([at_layer[layer][1] for layer in layers], 1).cpu().numpy()
+            response = torch.arange(tokens.shape[1]) >= torch.tensor([encoded[i].response_from for i in batch])[:, None]
+            masks = content.float(), (content * response).float()
+            for row, i in enumerate(batch):
+                for mask, what in zip(masks, ("content tokens after the first", "response tokens"), strict=True):
+                    if not mask[row].any():
+                        raise InputError(f"text {start + i} has no {what}: {texts[start + i]!r}")
+            result[batch] = _pool_batch(model, tokens, attention, masks, layers, [POOLINGS[name] for name in poolings])
             bar.update(len(batch))
-    return Captured(pooled, norms)
+
+        run_batches(run, [len(text.ids) for text in encoded], batch_tokens or token_budget(input_device(model)))
+        return result
+
+    with progress(len(texts), "activations", "text") as bar:
+        for start in range(0, len(texts), WINDOW):
+            result = window(start)
+            parts = np.split(result[..., :-1], len(poolings), axis=-1)
+            yield Captured(dict(zip(poolings, parts, strict=True)), result[..., -1])
 
 
+def _encode(tokenizer: PreTrainedTokenizerBase, text: Text) -> _Encoded:
+    if isinstance(text, str):
+        return _Encoded(tokenizer(text, truncation=True, max_length=MAX_TOKENS)["input_ids"], 0)
+    prompt = encode_prompt(tokenizer, text[0])
+    response = tokenizer(text[1], add_special_tokens=False)["input_ids"]
+    return _Encoded([*prompt, *response][:MAX_TOKENS], len(prompt))
+
+
+@torch.inference_mode()
 def _pool_batch(
     model: PreTrainedModel,
     tokens: Tensor,
     attention: Tensor,
-    content: Tensor,
+    masks: tuple[Tensor, Tensor],
     layers: Sequence[int],
-    pool: Callable[[Tensor, Tensor], Tensor],
-) -> dict[int, tuple[Tensor, Tensor]]:
-    """Pooled activations (batch, hidden) and mean norms (batch,) at each layer, from one forward pass."""
-    at_layer: dict[int, tuple[Tensor, Tensor]] = {}
+    poolings: Sequence[Pooling],
+) -> np.ndarray:
+    """From one forward pass, in one copy from the device: float32 (batch, layers, poolings * hidden + 1)."""
+    device = input_device(model)
+    at_layer: dict[int, Tensor] = {}
 
-    def keep(layer: int, hidden: Tensor) -> None:
-        wide, mask = hidden.float(), content.to(hidden.device)
-        norm = mean_pooling(wide.norm(dim=-1, keepdim=True), mask)[:, 0]
-        at_layer[layer] = pool(wide, mask).to(tokens.device), norm.to(tokens.device)
+    def keep(layer: int, output: Output) -> None:
+        hidden = untuple(output).float()
+        content, response = (mask.to(hidden.device) for mask in masks)
+        norm = mean_pooling(hidden.norm(dim=-1, keepdim=True), content, response)
+        at_layer[layer] = torch.cat([*(pool(hidden, content, response) for pool in poolings), norm], 1).to(device)
 
-    with _hooks(decoder_blocks(model), layers, keep), suppress(_DeepestBlockReachedError):
-        model.base_model(input_ids=tokens, attention_mask=attention, use_cache=False)
-    return at_layer
+    with watching(decoder_blocks(model), layers, keep):
+        model.base_model(
+            input_ids=tokens.to(device), attention_mask=None if attention.all() else attention.to(device), use_cache=False
+        )
+    return torch.stack([at_layer[layer] for layer in layers], 1).cpu().numpy()
+
+
+def capture(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[Text],
+    layers: Sequence[int] | None = None,
+    poolings: Sequence[str] = ("mean",),
+    batch_tokens: int | None = None,
+) -> Captured:
+    """All of `captured_windows` at once, several poolings from the same pass."""
+    windows = list(captured_windows(model, tokenizer, texts, layers, poolings, batch_tokens))
+    pooled = {name: np.concatenate([window.pooled[name] for window in windows]) for name in poolings}
+    return Captured(pooled, np.concatenate([window.norms for window in windows]))
 
 
 def pooled_activations(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     layers: Sequence[int] | None = None,
     pooling: str = "mean",
     batch_tokens: int | None = None,
 ) -> np.ndarray:
-    """The pooled activations of `capture`: float32 (texts, layers, hidden)."""
-    return capture(model, tokenizer, texts, layers, pooling, batch_tokens).pooled
+    """The activations of `captured_windows` under one pooling: float32 (texts, layers, hidden)."""
+    return capture(model, tokenizer, texts, layers, (pooling,), batch_tokens).pooled[pooling]

@@ -1,100 +1,35 @@
-"""Sample continuations under steering: rows of any prompt, layer, direction and alpha in one batch."""
+"""Sample continuations under steering: requests of any prompt, layer, direction and alpha are rows of one batch."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from probesteer.lm.batch import pad_rows
-from probesteer.lm.blocks import decoder_blocks, input_device, untuple
+from probesteer.errors import InputError
+from probesteer.lm.batch import run_batches
+from probesteer.lm.blocks import decoder_blocks, input_device
+from probesteer.lm.cache import cache_tokens
+from probesteer.lm.hooks import steering
 from probesteer.lm.load import encode_prompt
+from probesteer.lm.prefill import Prompted, prefill
+from probesteer.lm.request import Request, push_rows
+from probesteer.lm.sampling import row_seed, sample
 from probesteer.progress import progress
-
-MASK = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
-class Request:
-    """One continuation: h' = h + alpha * direction at the output of block `layer`, prompt included.
+class Continuation:
+    """The answer to a request."""
 
-    `direction` is a float array (hidden,), or None for an unsteered row. `seed_key` names the random numbers: requests
-    with one key share them.
-    """
-
-    prompt: str
-    layer: int | None = None
-    direction: np.ndarray | None = None
-    alpha: float = 0.0
-    seed_key: tuple[int | str, ...] = (0,)
+    tokens: list[int]
+    """New token ids, the end-of-sequence token included where it was reached."""
+    batch_rows: int
+    """Rows of its batch: rounding, and so ties and all of bfloat16, may depend on it."""
 
 
-def row_seed(seed_key: tuple[int | str, ...]) -> int:
-    """A 63-bit seed from a key."""
-    return int.from_bytes(hashlib.blake2b(repr(seed_key).encode(), digest_size=8).digest(), "big") >> 1
-
-
-def _mix(bits: Tensor) -> Tensor:
-    """A bijective 32-bit mixer in int64 arithmetic: the `lowbias32` constants of Wellons' hash prospector."""
-    bits = ((bits ^ (bits >> 16)) * 0x7FEB352D) & MASK
-    bits = ((bits ^ (bits >> 15)) * 0x846CA68B) & MASK
-    return bits ^ (bits >> 16)
-
-
-def gumbel_noise(seeds: Tensor, step: Tensor, vocabulary: int) -> Tensor:
-    """Gumbel noise as a pure function of (row seed, step, token): int64 (rows,), (rows,) to float32 (rows, vocabulary).
-
-    Counter-based, so a row's noise depends neither on its batch nor on its neighbours.
-    """
-    low, high = seeds & MASK, seeds >> 32
-    row = _mix(_mix(low) ^ high)
-    row = _mix(row ^ _mix(step + 0x9E3779B9))
-    tokens = torch.arange(vocabulary, device=seeds.device)
-    bits = _mix(row[:, None] ^ _mix(tokens + 0x85EBCA6B)[None])
-    # 2^-33 .. 1 - 2^-24: log1p keeps the resolution where the noise is large
-    uniform = ((bits.double() + 0.5) * 2.0**-32).float().clamp_max(1 - 2.0**-24)
-    return -torch.log(-torch.log1p(-uniform))
-
-
-def filter_logits(logits: Tensor, top_k: int, top_p: float) -> Tensor:
-    """Set to -inf what is outside the `top_k` best tokens (0: all) or the smallest set of probability `top_p` (1: all)."""
-    if 0 < top_k < logits.shape[-1]:
-        logits = logits.masked_fill(logits < logits.topk(top_k).values[..., -1:], -torch.inf)
-    if top_p < 1:
-        ordered, order = logits.sort(descending=True)
-        probability = ordered.softmax(-1)
-        outside = probability.cumsum(-1) - probability >= top_p
-        logits = logits.masked_fill(outside.scatter(-1, order, outside), -torch.inf)
-    return logits
-
-
-@contextmanager
-def steering(model: PreTrainedModel, layers: set[int], pushes: dict[int, Tensor]) -> Iterator[None]:
-    """Add `pushes[layer]` (rows, hidden) to the output of each block in `layers`, at every position."""
-
-    def hook_at(layer: int):  # type: ignore[no-untyped-def]
-        def hook(_block: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> object:
-            hidden = untuple(output)
-            steered = hidden + pushes[layer].to(hidden.device, hidden.dtype)[:, None]
-            return (steered, *output[1:]) if isinstance(output, tuple) else steered
-
-        return hook
-
-    blocks = decoder_blocks(model)
-    handles = [blocks[layer].register_forward_hook(hook_at(layer)) for layer in layers]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@torch.inference_mode()
-def generate_tokens(
+def continuations(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     requests: Sequence[Request],
@@ -102,108 +37,82 @@ def generate_tokens(
     temperature: float,
     top_p: float = 1.0,
     top_k: int = 0,
-    batch_rows: int = 128,
-) -> list[list[int]]:
-    """The new token ids of each request, in order, the end-of-sequence token included where it was reached.
+    batch_rows: int = 512,
+) -> list[Continuation]:
+    """Answer each request, in order, in batches of at most `batch_rows` rows and of what memory allows.
 
     Sampling is Gumbel-max with keyed noise: a request's text does not depend on the rest of its batch (in float32, up to
     ties within rounding). `temperature` 0 is greedy. A row that ends leaves the batch.
+    Raises InputError where prompt and new tokens exceed the model's positions.
     """
-    prompts = [encode_prompt(tokenizer, request.prompt) for request in requests]
-    order = sorted(range(len(requests)), key=lambda i: len(prompts[i]))
-    results: list[list[int]] = [[] for _ in requests]
-    with progress(len(requests), "generate", "text") as bar:
-        for start in range(0, len(order), batch_rows):
-            rows = order[start : start + batch_rows]
-            tokens = _generate_batch(
-                model,
-                tokenizer,
-                [requests[i] for i in rows],
-                [prompts[i] for i in rows],
-                max_new_tokens,
-                temperature,
-                top_p,
-                top_k,
-            )
-            for index, row in zip(rows, tokens, strict=True):
-                results[index] = row
-            bar.update(len(rows))
-    return results
-
-
-def _generate_batch(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    requests: list[Request],
-    prompts: list[list[int]],
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    top_k: int,
-) -> list[list[int]]:
-    """Rows that share prompt and push, such as the samples of a cell, are prefilled once."""
     device = input_device(model)
-    order: dict[tuple[str, int | None, int, float], int] = {}
-    keys = [(request.prompt, request.layer, id(request.direction), request.alpha) for request in requests]
-    group = torch.tensor([order.setdefault(key, len(order)) for key in keys], device=device)
-    heads = [keys.index(key) for key in order]
-    padded = pad_rows([prompts[row] for row in heads], tokenizer.pad_token_id, "left")
-    tokens, attention = (tensor.to(device) for tensor in padded)
-    positions = (attention.cumsum(-1) - 1).clamp_min(0)
-    pushes = _push_rows(model, [requests[row] for row in heads], device)
-    seeds = torch.tensor([row_seed(request.seed_key) for request in requests], device=device)
-    ends = torch.tensor(sorted(end_tokens(model, tokenizer)), device=device)
-    results: list[list[int]] = [[] for _ in requests]
-    alive = torch.arange(len(requests), device=device)
-    cache = DynamicCache(config=model.config)
-    with steering(model, set(pushes), pushes):
-        for step in range(max_new_tokens):
+    prompts = [encode_prompt(tokenizer, request.prompt) for request in requests]
+    lengths = [len(prompt) + max_new_tokens for prompt in prompts]
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if limit and max(lengths, default=0) > limit:
+        raise InputError(f"the longest prompt and {max_new_tokens} new tokens are {max(lengths)}; the model takes {limit}")
+    ends = torch.tensor(sorted(end_tokens(model, tokenizer)), dtype=torch.long, device=device)
+    answers: dict[int, Continuation] = {}
+
+    def run(batch: list[int]) -> None:
+        rows = [requests[i] for i in batch]
+        seeds = torch.tensor([row_seed(request.seed_key) for request in rows], device=device)
+
+        def draw(logits: Tensor, alive: Tensor, step: int) -> Tensor:
+            return sample(logits, seeds[alive], step, temperature, top_p, top_k)
+
+        prompted = prefill(model, [prompts[i] for i in batch], rows, max_new_tokens)
+        texts = _decode(model, prompted, push_rows(model, rows), draw, ends, max_new_tokens)
+        answers.update({i: Continuation(text, len(batch)) for i, text in zip(batch, texts, strict=True)})
+        bar.update(len(batch))
+
+    with progress(len(requests), "generate", "text") as bar:
+        run_batches(run, lengths, cache_tokens(model, device), batch_rows)
+    return [answers[i] for i in range(len(requests))]
+
+
+@torch.inference_mode()
+def _decode(
+    model: PreTrainedModel,
+    prompted: Prompted,
+    pushes: dict[int, Tensor],
+    draw: Callable[[Tensor, Tensor, int], Tensor],
+    ends: Tensor,
+    new: int,
+) -> list[list[int]]:
+    """Let each row `draw(logits, row numbers, step)` a token a step until an end token; the row then gives its place away."""
+    cache, logits, attention, width = prompted.cache, prompted.logits, prompted.attention, prompted.width
+    padded = not attention.all()
+    tokens = torch.full((len(logits), new), -1, device=logits.device)
+    alive = torch.arange(len(logits), device=logits.device)
+    positions = attention[:, :width].sum(1)
+    with steering(decoder_blocks(model), pushes):
+        for step in range(new):
+            chosen = draw(logits, alive, step)
+            tokens[alive, step] = chosen
+            ended = torch.isin(chosen, ends)
+            left = len(alive) - int(ended.sum())  # the one wait for the device
+            if not left or step + 1 == new:
+                break
+            if left < len(alive):
+                gaps, last = ended[:left].nonzero()[:, 0], (~ended[left:]).nonzero()[:, 0] + left
+                for rows in (alive, chosen, positions, attention, *pushes.values()):
+                    rows[gaps] = rows[last]
+                cache.move(last, gaps)
+                alive, chosen, positions, attention = (rows[:left] for rows in (alive, chosen, positions, attention))
             logits = model(
-                input_ids=tokens,
-                attention_mask=attention,
-                position_ids=positions,
+                input_ids=chosen[:, None],
+                attention_mask=attention[:, : width + step + 1] if padded else None,
+                position_ids=positions[:, None] + step,
                 past_key_values=cache,
                 use_cache=True,
-                logits_to_keep=1,
             ).logits[:, -1]
-            if step == 0:  # from groups to rows
-                cache.batch_select_indices(group)
-                logits, attention, positions = logits[group], attention[group], positions[group]
-                pushes.update({layer: push[group] for layer, push in pushes.items()})
-            chosen = _sample(logits.float(), seeds, step, temperature, top_p, top_k)
-            for row, token in zip(alive.tolist(), chosen.tolist(), strict=True):
-                results[row].append(token)
-            going = ~torch.isin(chosen, ends)
-            if not going.any():
-                break
-            if not going.all():
-                cache.batch_select_indices(going.nonzero()[:, 0])
-                alive, chosen, seeds, attention, positions = (x[going] for x in (alive, chosen, seeds, attention, positions))
-                pushes.update({layer: push[going] for layer, push in pushes.items()})
-            tokens = chosen[:, None]
-            attention = torch.cat([attention, attention.new_ones(len(attention), 1)], 1)
-            positions = positions[:, -1:] + 1
-    return results
+    return [[token for token in row if token >= 0] for row in tokens.tolist()]
 
 
-def _push_rows(model: PreTrainedModel, requests: list[Request], device: torch.device) -> dict[int, Tensor]:
-    """What each steered layer adds to each row: float32 (rows, hidden), zeros for rows steered elsewhere or not at all."""
-    hidden = model.config.get_text_config().hidden_size
-    layers = {request.layer for request in requests if request.layer is not None}
-    pushes = {layer: torch.zeros(len(requests), hidden, device=device) for layer in layers}
-    for row, request in enumerate(requests):
-        if request.layer is not None and request.direction is not None:
-            pushes[request.layer][row] = request.alpha * torch.as_tensor(request.direction, device=device)
-    return pushes
-
-
-def _sample(logits: Tensor, seeds: Tensor, step: int, temperature: float, top_p: float, top_k: int) -> Tensor:
-    """One token per row, by Gumbel-max: argmax(logits / temperature + noise) draws from the softmax."""
-    if temperature == 0:
-        return logits.argmax(-1)
-    scaled = filter_logits(logits / temperature, top_k, top_p)
-    steps = torch.full_like(seeds, step)
-    return (scaled + gumbel_noise(seeds, steps, logits.shape[-1])).argmax(-1)
+# An engine answers requests in order: (model, tokenizer, requests, sampling, batch_rows) to continuations.
+Engine = Callable[..., list[Continuation]]
+ENGINES: dict[str, Engine] = {"hf": continuations}
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
@@ -221,8 +130,8 @@ def generate(
     temperature: float,
     top_p: float = 1.0,
     top_k: int = 0,
-    batch_rows: int = 128,
+    batch_rows: int = 512,
 ) -> list[str]:
-    """The continuation of each request, in order: only new tokens are decoded, special tokens left out."""
-    tokens = generate_tokens(model, tokenizer, requests, max_new_tokens, temperature, top_p, top_k, batch_rows)
-    return tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    """The text of each request's continuation: only new tokens are decoded, special tokens left out. Arguments as above."""
+    answers = continuations(model, tokenizer, requests, max_new_tokens, temperature, top_p, top_k, batch_rows)
+    return tokenizer.batch_decode([answer.tokens for answer in answers], skip_special_tokens=True)

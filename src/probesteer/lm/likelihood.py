@@ -6,9 +6,12 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from probesteer.lm.batch import pad_rows
+from probesteer.lm.batch import pad_rows, run_batches
 from probesteer.lm.blocks import input_device
+from probesteer.lm.cache import cache_tokens
 from probesteer.lm.load import encode_prompt
+from probesteer.lm.prefill import prefill
+from probesteer.lm.request import Request
 
 MAX_LOGITS = 2**28  # elements of a batch's logits: 1 GiB in float32
 
@@ -19,29 +22,37 @@ def mean_nll(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     continuations: Sequence[Sequence[int]],
-    batch_rows: int = 128,
 ) -> np.ndarray:
     """Mean negative log-likelihood, in nats per new token at temperature 1, of token ids after their prompts.
 
-    Returns float64 (texts,); NaN for an empty continuation.
+    Returns float64 (texts,); NaN for an empty continuation. A prompt that texts share is computed once a batch.
     """
     device = input_device(model)
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]) + len(continuations[i]))
+    scored = [i for i, new in enumerate(continuations) if new]
+    lengths = [len(continuations[i]) for i in scored]
     result = np.full(len(encoded), np.nan)
-    largest = max(map(len, continuations)) * model.config.get_text_config().vocab_size
-    batch_rows = max(1, min(batch_rows, MAX_LOGITS // max(1, largest)))
-    for start in range(0, len(order), batch_rows):
-        rows = order[start : start + batch_rows]
-        starts = torch.tensor([len(encoded[i]) for i in rows])
-        tokens, attention = pad_rows([[*encoded[i], *continuations[i]] for i in rows], tokenizer.pad_token_id, "right")
-        new = attention.bool() & (torch.arange(tokens.shape[1]) >= starts[:, None])
-        first = int(starts.min())  # no token before it is scored, so no logits before it are needed
-        kept = tokens.shape[1] - first + 1
-        logits = model(
-            input_ids=tokens.to(device), attention_mask=attention.to(device), use_cache=False, logits_to_keep=kept
-        ).logits[:, :-1]
-        targets, scored = tokens[:, first:].to(device), new[:, first:].to(device)
-        loss = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
-        result[rows] = ((loss * scored).sum(1) / scored.sum(1)).double().cpu().numpy()
+
+    def run(batch: list[int]) -> None:
+        rows = [scored[i] for i in batch]
+        tokens, mask = (part.to(device) for part in pad_rows([continuations[i] for i in rows], 0, "right"))
+        prompted = prefill(model, [encoded[i] for i in rows], [Request(prompts[i]) for i in rows], tokens.shape[1])
+        logits = prompted.logits[:, None]
+        if tokens.shape[1] > 1:
+            attention = prompted.attention[:, :-1]
+            rest = model(
+                input_ids=tokens[:, :-1],
+                attention_mask=attention,
+                position_ids=(attention.cumsum(-1) - 1)[:, prompted.width :],
+                past_key_values=prompted.cache,
+                use_cache=True,
+            ).logits
+            logits = torch.cat([logits, rest], 1)
+        loss = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), tokens, reduction="none")
+        result[rows] = ((loss * mask).sum(1) / mask.sum(1)).double().cpu().numpy()
+
+    if scored:
+        longest = max(len(encoded[i]) + len(continuations[i]) for i in scored)
+        most_rows = max(1, cache_tokens(model, device) // longest)
+        run_batches(run, lengths, MAX_LOGITS // model.config.get_text_config().vocab_size, most_rows)
     return result
