@@ -17,7 +17,7 @@ from probesteer.tables import peak_memory_mb
 
 def extract(folder: Path, texts: int) -> None:
     """Write the activation cache of `texts` texts of four words; prints what it took, in MB."""
-    from probesteer.activations import write_activations
+    from probesteer.activations import cache_rows, write_activations
     from probesteer.concepts import load_concept, load_pairs
     from probesteer.lm.load import model_card
 
@@ -28,7 +28,8 @@ def extract(folder: Path, texts: int) -> None:
         pair.model_copy(update={"id": f"p{i}", "positive": f"{text} {i}", "negative": f"{i} {text}"}) for i in range(texts // 2)
     ]
     card = model_card("random", str(folder), None, "float32", False, False, SIZES["memory"]["num_hidden_layers"])
-    write_activations(card, pairs, load_concept(PAIRS.parent), "none", "mean", folder / "cache.parquet")
+    rows = cache_rows(pairs, [], 0)
+    write_activations(card, rows, load_concept(PAIRS.parent), "none", "mean", folder / "cache.parquet")
     weights, cache = ((folder / name).stat().st_size / 2**20 for name in ("model.safetensors", "cache.parquet"))
     print(json.dumps([round(size) for size in (cache, peak_memory_mb(), peak_memory_mb() - weights)]))
 

@@ -16,12 +16,13 @@ from steering_vectors import SteeringVector, record_activations
 from workload import load_workload, timed
 
 
-def generate(model, tokenizer, work: dict) -> None:
-    """All prompts and samples of one alpha in one batch."""
-    rows = [prompt for prompt in work["prompts"] for _ in range(work["samples"])]
-    batch = tokenizer(rows, return_tensors="pt", padding=True, return_token_type_ids=False)
+def generate(model, tokenizer, work: dict, together: bool) -> None:
+    """All prompts and samples of one alpha: in one padded batch, or in a batch per prompt."""
     tokens = work["new_tokens"]
-    model.generate(**batch, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=True, temperature=0.7, top_k=0)
+    for prompts in [work["prompts"]] if together else [[prompt] for prompt in work["prompts"]]:
+        rows = [prompt for prompt in prompts for _ in range(work["samples"])]
+        batch = tokenizer(rows, return_tensors="pt", padding=True, return_token_type_ids=False)
+        model.generate(**batch, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=True, temperature=0.7, top_k=0)
 
 
 def extraction(model, tokenizer, work: dict, repeats: int) -> dict[str, list[float]]:
@@ -48,20 +49,20 @@ def sweep(model, tokenizer, work: dict, repeats: int) -> dict[str, list[float]]:
     layer = work["steer_at"]
     vector = SteeringVector({layer: torch.tensor(direction)})
 
-    def steering_vectors() -> None:
+    def steering_vectors(together: bool) -> None:
         for alpha in work["alphas"]:
             with vector.apply(model, multiplier=alpha):
-                generate(model, tokenizer, work)
+                generate(model, tokenizer, work, together)
 
-    seconds = timed({"steering-vectors, a batch per alpha": steering_vectors}, repeats)
-    control = ControlModel(model, [layer])
-
-    def repeng() -> None:
+    def repeng(together: bool) -> None:
         for alpha in work["alphas"]:
             control.set_control(ControlVector("llama", {layer: direction}), alpha)
-            generate(control, tokenizer, work)
+            generate(control, tokenizer, work, together)
 
-    return seconds | timed({"repeng, a batch per alpha": repeng}, repeats)
+    batches = {"a batch per alpha": True, "a batch per alpha and prompt": False}
+    seconds = timed({f"steering-vectors, {name}": partial(steering_vectors, whole) for name, whole in batches.items()}, repeats)
+    control = ControlModel(model, [layer])  # puts its modules into the model, for good
+    return seconds | timed({f"repeng, {name}": partial(repeng, whole) for name, whole in batches.items()}, repeats)
 
 
 if __name__ == "__main__":
