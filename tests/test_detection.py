@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from probesteer import detection
+from probesteer import selection
 from probesteer.detection import evaluate
 from probesteer.directions import Probe, load_probe, mean_difference, save_probe
 from probesteer.errors import InputError
@@ -69,7 +69,7 @@ def test_a_single_scenario_is_cross_validated_over_pairs():
     activations, labels, groups, train, folds = data(40, 8, 4.0)
     result = evaluate(activations, labels, groups, train, np.zeros_like(folds))
     assert result.cv_auroc.estimate > 0.9
-    left_out = detection.leave_out(np.zeros_like(folds), groups)
+    left_out = selection.merged_folds(np.zeros_like(folds), groups)
     assert len(set(left_out)) == 5 and (left_out[::2] == left_out[1::2]).all()
 
 
@@ -80,7 +80,7 @@ def test_evaluation_is_deterministic_in_its_seed():
 
 def test_permutations_keep_groups_whole():
     _, labels, groups, *_ = data(10, 4, 0.0)
-    permuted = detection.permuted_labels(labels, groups, 500, np.random.default_rng(0))
+    permuted = selection.permuted_labels(labels, groups, 500, np.random.default_rng(0))
     flipped = permuted != labels[:, None]
     assert (flipped[::2] == flipped[1::2]).all()
     assert 0.4 < flipped.mean() < 0.6

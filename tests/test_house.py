@@ -13,13 +13,13 @@ SOURCE = ROOT / "src/probesteer"
 FLOORS = [
     {"errors"},
     {"study", "tables", "options", "progress"},
-    {"concepts", "directions", "stats", "grammar"},
+    {"concepts", "directions", "duplicates", "grammar", "stats", "wordlists"},
     {
         *("lm.batch", "lm.blocks", "lm.cache", "lm.capture", "lm.generate", "lm.hooks", "lm.likelihood", "lm.load"),
         *("lm.prefill", "lm.request", "lm.sampling", "lm.train"),
     },
-    {"activations", "detection", "steering", "scoring", "effects"},
-    {"report", "figures", "council"},
+    {"activations", "detection", "effects", "evidence", "robustness", "scoring", "selection", "steering", "surface"},
+    {"council", "figures", "history", "published", "report"},
     {"cli"},
 ]
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}

@@ -1,6 +1,7 @@
 """The report shows untrusted text inertly, in one self-contained page; the council judges by rule."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -76,9 +77,15 @@ def detection_rows(**changes: float) -> pd.DataFrame:
         "auroc_lower": 0.93,
         "auroc_upper": 1.0,
         "gap": 0.48,
-        "permutation_p": 0.001,
+        "dprime": 3.0,
+        "dprime_null_upper": 0.5,
+        "purity": 0.9,
+        "purity_p": 0.001,
         "permutation_auroc": 0.5,
         "random_auroc_p95": 0.7,
+        "matched_auroc_p95": 0.7,
+        "participation_ratio": 30.0,
+        "top_share": 0.1,
         "std_positive": 1.0,
         "std_negative": 1.0,
         "test_groups": 20,
@@ -89,22 +96,23 @@ def detection_rows(**changes: float) -> pd.DataFrame:
     )
 
 
-def verdict(detection: pd.DataFrame, steerable: bool | None) -> dict:
+def selection_rows(p: float, model: str = "m") -> pd.DataFrame:
+    return pd.DataFrame([{"model": model, "selected_layer": 1.0, "selection_p": p, "nested_auroc": 0.95}])
+
+
+def verdict(detection: pd.DataFrame, steerable: bool | None, selection_p: float = 0.001, details: Sequence[dict] = ()) -> dict:
     criteria = Criteria()
     trend = pd.DataFrame()
     if steerable is not None:
         row = {"model": "m", "layer": 1, "spearman_min": 0.3, "spearman_mean": 0.4, "p": 0.001, "rate_change": 0.6}
+        row |= {"detectable_change": 0.1, "units": 100}
         rates = pd.DataFrame(
             [{"model": "m", "layer": 1, "scenario": "s", "alpha": 0, "coherent_published": 1.0, "positive": 0.5}]
         )
         trend = judge_trends(pd.DataFrame([row | ({} if steerable else {"spearman_min": -0.1})]), rates, criteria)
-    evidence = Evidence(criteria, select_layers(detection, criteria), detection, trend, pd.DataFrame(), pd.DataFrame())
+    council = select_layers(detection, selection_rows(selection_p), criteria)
+    evidence = Evidence(criteria, council, detection, pd.DataFrame(details), trend)
     return deliberate(evidence)[1].iloc[0].to_dict()
-
-
-def test_the_layer_is_selected_by_cross_validation_and_ties_go_to_the_earliest_block():
-    selected = select_layers(detection_rows(), Criteria())
-    assert selected["layer"].tolist() == [1]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +123,6 @@ def test_the_layer_is_selected_by_cross_validation_and_ties_go_to_the_earliest_b
         ({}, False, "AMBER"),
         ({"auroc": 0.8}, True, "AMBER"),
         ({"auroc": 0.8}, False, "RED"),
-        ({"permutation_p": 0.5}, False, "RED"),
         ({"gap": 0.1}, None, "RED"),
         ({"random_auroc_p95": 0.99}, True, "AMBER"),
         ({"std_positive": np.nan}, True, "AMBER"),
@@ -126,6 +133,18 @@ def test_the_verdict_follows_from_the_rules(changes, steerable, expected):
     assert verdict(detection_rows(**changes), steerable)["verdict"] == expected
 
 
+def test_a_choice_that_permuted_labels_make_as_well_is_red():
+    assert verdict(detection_rows(), False, selection_p=0.5)["verdict"] == "RED"
+
+
+def test_a_surface_baseline_at_the_bar_cannot_be_green():
+    """The keyword count of the published pairs reaches AUROC 1.0 without any model."""
+    row = {"model": "m", "layer": pd.NA, "metric": "surface_auroc", "of": "keyword count", "estimate": 0.91}
+    judged = verdict(detection_rows(), True, details=[row])
+    assert judged["verdict"] == "AMBER" and "surface baselines" in judged["failed_checks"]
+    assert verdict(detection_rows(), True, details=[row | {"estimate": 0.6}])["verdict"] == "GREEN"
+
+
 def test_words_that_do_as_well_as_the_block_cannot_be_green():
     rows = detection_rows()
     rows.loc[rows["layer"] == -1, "auroc"] = 0.99
@@ -134,5 +153,6 @@ def test_words_that_do_as_well_as_the_block_cannot_be_green():
 
 
 def test_p_values_are_corrected_over_models():
-    two = pd.concat([detection_rows(permutation_p=0.03), detection_rows(permutation_p=0.03).assign(model="n")])
-    assert select_layers(two, Criteria())["detected"].tolist() == [False, False]
+    two = pd.concat([detection_rows(), detection_rows().assign(model="n")])
+    chosen = pd.concat([selection_rows(0.03), selection_rows(0.03, "n")])
+    assert select_layers(two, chosen, Criteria())["detected"].tolist() == [False, False]

@@ -26,7 +26,7 @@ def test_a_study_ends_in_a_report_with_every_table(finished):
     assert {path.name for path in (council / "figures").iterdir()} == {
         f"{name}.{kind}" for name in ("auroc_by_layer", "dose_response") for kind in ("png", "svg")
     }
-    assert table(finished, "cells")["verified_cells"].tolist() == [2 * 3 + 2 * 2]
+    assert table(finished, "cells")["verified_cells"].tolist() == [2 * 3 + 2 * 2 * 4]
     assert set(table(finished, "cost")["phase"]) == {"activations", "steering", "probe, detect, score"}
     assert set(table(finished, "examples")["sample"]) == {0}
 
@@ -59,7 +59,7 @@ def test_one_more_alpha_computes_only_its_cells(world):
     assert {path: after[path] for path in before} == before
     assert {path.parts[-2] for path in set(after) - set(before)} == {"alpha=2.5"}
     log = (world.folder / "results/small/logs/steer/llama.3.log").read_text()
-    assert "4 of 6 cells are up to date, 2 to compute" in log
+    assert "16 of 24 cells are up to date, 8 to compute" in log
 
 
 def test_one_more_model_runs_only_its_own_jobs_and_the_aggregate(world):
@@ -68,8 +68,7 @@ def test_one_more_model_runs_only_its_own_jobs_and_the_aggregate(world):
     assert wildcards and all("model=qwen2" in line for line in wildcards)
     jobs = world.plan(world.folder / "config/studies/small.yaml")
     assert jobs == {
-        **dict.fromkeys(("model", "activations", "baseline", "probe", "steer_1", "texts", "aggregate", "all"), 1),
-        "detect": 2,
+        **dict.fromkeys(("model", "activations", "baseline", "probe", "detect", "steer_1", "texts", "aggregate", "all"), 1),
         "score": 2,
     }
 
@@ -107,7 +106,7 @@ def test_a_lost_cell_is_computed_again_the_same_and_alone(world):
     "victim",
     [
         "steering/arm=probe/model=llama/layer=3/scenario=the_duel/alpha=5/cell.parquet",
-        "detection/model=llama/layer=3/detection.parquet",
+        "detection/model=llama/detection.parquet",
     ],
     ids=["cell", "detection"],
 )
@@ -152,14 +151,13 @@ def test_a_changed_pair_file_recomputes_what_depends_on_it(world):
     pairs.write_text("\n".join([json.dumps(changed), *lines[1:]]) + "\n")
     jobs = world.plan(world.folder / "config/studies/small.yaml")
     assert jobs == {
-        **dict.fromkeys(("activations", "probe", "steer_1", "texts", "aggregate", "all"), 1),
-        "detect": 2,
+        **dict.fromkeys(("activations", "probe", "detect", "steer_1", "texts", "aggregate", "all"), 1),
         "score": 2,
     }
     before = world.cells()
     world.run(world.folder / "config/studies/small.yaml")
     after = world.cells()
-    assert all((after[path] == before[path]) == ("arm=probe" not in path.parts) for path in before)
+    assert all((after[path] == before[path]) == ("layer=3" not in path.parts) for path in before)
 
 
 def test_an_edited_prompt_recomputes_only_its_scenario(world):

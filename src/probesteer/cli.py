@@ -33,6 +33,11 @@ def comma_list(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     return parse
 
 
+def names(text: str) -> list[str]:
+    """Comma-separated names; an empty text names none."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def finite(text: str) -> float:
     value = float(text)
     if value - value != 0:
@@ -67,42 +72,45 @@ def model(args: argparse.Namespace) -> None:
 
 
 def activations(args: argparse.Namespace) -> None:
-    from probesteer.activations import write_activations
-    from probesteer.concepts import PAIRS_FILE, data_digest, load_pairs, load_scenarios
+    from probesteer.activations import cache_rows, write_activations
+    from probesteer.concepts import PAIRS_FILE, WORDS_FILE, data_digest, load_pairs, load_scenarios
     from probesteer.tables import read_card
+    from probesteer.wordlists import load_words
 
     pairs = load_pairs(args.concept / PAIRS_FILE)
     concept = load_scenarios(args.concept, [pair.scenario for pair in pairs])
-    data = data_digest(args.concept, args.pooling)
-    write_activations(read_card(args.card), pairs, concept, data, args.pooling, args.output)
+    rows = cache_rows(pairs, load_words(args.concept / WORDS_FILE), args.ablations)
+    data = data_digest(args.concept, args.pooling, args.ablations)
+    write_activations(read_card(args.card), rows, concept, data, args.pooling, args.output)
 
 
 def probe(args: argparse.Namespace) -> None:
     from probesteer.activations import read_layer
-    from probesteer.directions import Probe, mean_difference, save_probe
+    from probesteer.directions import METHODS, Probe, control_directions, load_planted, save_probe
 
     layer = read_layer(args.activations, args.layer)
-    direction, separation = mean_difference(*layer.training_sides())
-    metadata = {**{key: str(value) for key, value in layer.inputs.items()}, "method": "mean_difference"}
-    save_probe(Probe(args.layer, direction, separation, float(layer.norms[layer.train].mean()), metadata), args.output)
+    direction, separation = METHODS[args.method](*layer.training_sides())
+    training = layer.activations[layer.train], layer.labels[layer.train], layer.groups[layer.train]
+    away_from = [direction, *([load_planted(args.planted)] if args.planted else [])]
+    controls = control_directions(away_from, *training, args.controls, args.seed)
+    metadata = {**{key: str(value) for key, value in layer.inputs.items()}, "method": args.method}
+    norm = float(layer.norms[layer.train].mean())
+    save_probe(Probe(args.layer, direction, separation, norm, metadata, controls), args.output)
 
 
 def detect(args: argparse.Namespace) -> None:
     import pyarrow as pa
 
-    from probesteer.activations import read_layer
-    from probesteer.detection import detection_inputs, evaluate
-    from probesteer.directions import load_planted, mean_difference
-    from probesteer.tables import write_table
+    from probesteer.directions import load_planted
+    from probesteer.evidence import DETECTION_SCHEMA, detection_inputs, detection_rows
+    from probesteer.tables import read_inputs, write_table
+    from probesteer.wordlists import load_words
 
-    layer = read_layer(args.activations, args.layer)
-    result = evaluate(layer.activations, layer.labels, layer.groups, layer.train, layer.folds, args.seed)
-    rows = result.rows()
-    if args.planted:
-        cosine = float(mean_difference(*layer.training_sides())[0] @ load_planted(args.planted))
-        rows.append({"metric": "cos_planted", "estimate": cosine, "lower": float("nan"), "upper": float("nan")})
-    inputs = detection_inputs(layer.inputs, args.layer, args.seed)
-    write_table(pa.Table.from_pylist(rows), args.output, inputs)
+    words = load_words(args.words) if args.words else []
+    planted = load_planted(args.planted) if args.planted else None
+    rows = detection_rows(args.activations, args.layer, args.seed, words, planted)
+    inputs = detection_inputs(read_inputs(args.activations), args.layer, args.seed, words)
+    write_table(pa.Table.from_pylist(rows, DETECTION_SCHEMA), args.output, inputs)
 
 
 def _sweep(args: argparse.Namespace) -> Any:
@@ -132,7 +140,7 @@ def baseline(args: argparse.Namespace) -> None:
 def steer(args: argparse.Namespace) -> None:
     from probesteer.directions import load_probe
 
-    cells = steered_cells(args.model, args.layer, args.scenarios, args.alphas)
+    cells = steered_cells(args.model, args.layer, args.scenarios, args.alphas, args.controls, args.control_limit)
     _fill(args, cells, load_probe(args.probe, args.layer))
 
 
@@ -142,7 +150,7 @@ def texts(args: argparse.Namespace) -> None:
 
     cells = unsteered_cells(args.model, args.scenarios)
     for layer in args.layers:
-        cells += steered_cells(args.model, layer, args.scenarios, args.alphas)
+        cells += steered_cells(args.model, layer, args.scenarios, args.alphas, args.controls, args.control_limit)
     write_table(gather_texts(cells, args.cells, args.layers, args.concept.name), args.output)
 
 
@@ -160,11 +168,11 @@ def score(args: argparse.Namespace) -> None:
 
 
 def effects(args: argparse.Namespace) -> None:
-    from probesteer.effects import SCORE_COLUMNS, success_rates
+    from probesteer.effects import SCORE_COLUMNS, of_arm, success_rates
     from probesteer.tables import atomic, read_table
 
     scores = read_table(args.scores, needs=SCORE_COLUMNS).to_pandas()
-    table = success_rates(scores[scores["layer"].notna()].astype({"layer": int}), args.rule)
+    table = success_rates(of_arm(scores), args.rule)
     with atomic(args.output) as beside:
         table.to_csv(beside, index=False)
 
@@ -227,15 +235,25 @@ def build_parser() -> Parser:
     add("--card", type=Path, required=True, help="model card")
     add("--concept", type=Path, required=True, help="concept folder")
     add("--pooling", default="mean")
+    add("--ablations", type=int, default=0, help="draws of the lexical ablation, where the concept has a word list")
     add("--output", type=Path, required=True)
 
-    for run, summary in ((probe, "fit a direction on the training pairs"), (detect, "measure a direction on held-out pairs")):
-        add = verb(run, summary)
-        add("activations", type=Path, metavar="ACTIVATIONS.parquet")
-        add("--layer", type=int, required=True, help="0-based block; -1 is the embeddings")
-        add("--output", type=Path, required=True)
+    add = verb(probe, "fit a direction, and control directions, on the training pairs")
+    add("activations", type=Path, metavar="ACTIVATIONS.parquet")
+    add("--layer", type=int, required=True, help="0-based block; -1 is the embeddings")
+    add("--method", default="mean_difference", choices=["mean_difference", "logistic", "lda", "pca_differences"])
+    add("--controls", type=names, default=[], help="control arms, such as random-1,shuffled-1")
+    add("--planted", type=Path, help="an organism's planted direction: control arms are made orthogonal to it too")
     add("--seed", type=int, default=0)
+    add("--output", type=Path, required=True)
+
+    add = verb(detect, "measure directions on held-out pairs, against every control")
+    add("activations", type=Path, metavar="ACTIVATIONS.parquet")
+    add("--layer", type=comma_list(int), required=True, help="0-based blocks, --layer=-1,0,3; -1 is the embeddings")
+    add("--seed", type=int, default=0)
+    add("--words", type=Path, help="the concept's word list, for the keyword count")
     add("--planted", type=Path, help="safetensors file of a model organism's planted direction")
+    add("--output", type=Path, required=True)
 
     for run, summary in ((baseline, "generate unsteered and prompted cells"), (steer, "generate the cells of a layer")):
         add = verb(run, summary)
@@ -257,6 +275,8 @@ def build_parser() -> Parser:
     add("--probe", type=Path, required=True)
     add("--layer", type=int, required=True)
     add("--alphas", type=comma_list(finite), required=True, help="--alphas=-5,0,5")
+    add("--controls", type=names, default=[], help="control arms")
+    add("--control-limit", type=float, default=float("inf"), help="largest |alpha| of the control arms")
 
     add = verb(texts, "gather a model's cells into one table of texts")
     add("--cells", type=Path, required=True, help="root folder of the cells")
@@ -265,6 +285,8 @@ def build_parser() -> Parser:
     add("--layers", type=comma_list(int), required=True)
     add("--scenarios", type=comma_list(str), required=True)
     add("--alphas", type=comma_list(finite), required=True)
+    add("--controls", type=names, default=[], help="control arms")
+    add("--control-limit", type=float, default=float("inf"), help="largest |alpha| of the control arms")
     add("--output", type=Path, required=True)
 
     add = verb(score, "score texts: columns model, layer, scenario, alpha, sample, text")

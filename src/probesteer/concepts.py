@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from probesteer.errors import InputError
 from probesteer.study import Name, Options, Study, digest, file_digest, read_mapping
 
-PAIRS_FILE, CONCEPT_FILE = "pairs.jsonl", "concept.yaml"
+PAIRS_FILE, CONCEPT_FILE, WORDS_FILE = "pairs.jsonl", "concept.yaml", "ablation_words.txt"
 
 
 class Scenario(Options):
@@ -104,7 +104,7 @@ def check_study(study: Study) -> str:
         raise InputError(
             f"{study.concept_folder / PAIRS_FILE}: pair {foreign[0].id}: scenario {foreign[0].scenario} is not in concept.yaml"
         )
-    return data_digest(study.concept_folder, study.pooling)
+    return data_digest(study.concept_folder, study.pooling, study.ablations)
 
 
 def load_pairs(path: Path) -> list[Pair]:
@@ -160,14 +160,14 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def data_files(folder: Path, pooling: str) -> list[Path]:
-    """The files that activations depend on: the pairs and, where a text is pooled as a response, the prompts."""
-    return [folder / PAIRS_FILE] + [folder / CONCEPT_FILE] * (pooling == "response")
+    """The files that activations depend on: pairs, ablated words where there are some, prompts where a text is a response."""
+    words, prompts = folder / WORDS_FILE, folder / CONCEPT_FILE
+    return [folder / PAIRS_FILE] + [words] * words.exists() + [prompts] * (pooling == "response")
 
 
-def data_digest(folder: Path, pooling: str) -> str:
-    """SHA-256 of the pair file, and of the concept where activations depend on it too. Raises InputError."""
+def data_digest(folder: Path, pooling: str, ablations: int) -> str:
+    """SHA-256 of everything in a concept that activations depend on. Raises InputError."""
     try:
-        digests = [file_digest(path) for path in data_files(folder, pooling)]
+        return digest([ablations, *(file_digest(path) for path in data_files(folder, pooling))])
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}") from error
-    return digests[0] if len(digests) == 1 else digest(digests)

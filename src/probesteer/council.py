@@ -1,19 +1,22 @@
 """The council: small rules that read table rows and give PASS, WARN or FAIL with the numbers; the chair's verdict."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from probesteer.effects import CEILING, FLOOR
 from probesteer.stats import holm
 from probesteer.study import EMBEDDINGS, Criteria
 
 PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
-FEW_GROUPS, ENOUGH_GROUPS = 6, 12  # below 6 pairs a label permutation cannot reach p = 0.05 reliably
-CEILING, FLOOR = 0.95, 0.05  # baseline rates
+FEW_GROUPS, ENOUGH_GROUPS = 6, 12  # below 6 groups a label permutation cannot reach p = 0.05 reliably
 ENDED = 0.5  # share of unsteered texts
 EXCESS = 0.1  # success rate of the published rule above the strict one
+CONCENTRATED = 0.5  # share of the direction's squared norm in 1 % of its dimensions
+CONTROL_SHARE = 0.5  # of the probe's rate change, by a control direction
 TREND = "dose-response trend"
 
 
@@ -25,10 +28,18 @@ class Evidence:
     council: pd.DataFrame
     """One row per model: its selected layer's detection."""
     detection: pd.DataFrame
-    trends: pd.DataFrame
-    rates: pd.DataFrame
-    success: pd.DataFrame
+    details: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Metrics that come several times: model, layer, metric, of, estimate, lower, upper."""
+    trends: pd.DataFrame = field(default_factory=pd.DataFrame)
+    controls: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """The trends of the control arms."""
+    rates: pd.DataFrame = field(default_factory=pd.DataFrame)
+    success: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Success rates by the deciding scorer, under both rules."""
+    cells: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Verified cells per model."""
+    cost: pd.DataFrame = field(default_factory=pd.DataFrame)
+    models: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True)
@@ -43,14 +54,15 @@ class Check:
     source: str
 
 
-def select_layers(detection: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
-    """One row per model: the block with the best cross-validated AUROC on the training pairs (ties: the earliest).
+def select_layers(detection: pd.DataFrame, selection: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
+    """One row per model: the block that cross-validation on the training split chose, with `selection_p`.
 
-    The test pairs play no part in the choice. Adds `p_holm`, the permutation p corrected over models, and `detected`.
+    Adds `p_holm`, the permutation p of the whole choice corrected over models, and `detected`. The test pairs play no
+    part in the choice.
     """
-    blocks = detection[detection["layer"] != EMBEDDINGS]
-    best = blocks.sort_values(["model", "cv_auroc", "layer"], ascending=[True, False, True]).groupby("model", sort=True).head(1)
-    best = best.assign(p_holm=holm(best["permutation_p"].to_numpy()))
+    chosen = selection.rename(columns={"selected_layer": "layer"}).astype({"layer": int})
+    best = chosen.merge(detection, on=["model", "layer"], how="left", validate="one_to_one").sort_values("model")
+    best = best.assign(p_holm=holm(best["selection_p"].to_numpy()))
     detected = (best["auroc"] >= criteria.auroc) & (best["gap"] >= criteria.gap) & (best["p_holm"] <= criteria.permutation_p)
     return best.assign(detected=detected).reset_index(drop=True)
 
@@ -76,6 +88,11 @@ def graded(good: bool, fair: bool = False) -> str:
     return PASS if good else WARN if fair else FAIL
 
 
+def beside(row: Any) -> str:
+    """The AUROC of a council row with its interval."""
+    return f"{row.auroc:.3f} [{row.auroc_lower:.3f}, {row.auroc_upper:.3f}]"
+
+
 def pi_criterion(evidence: Evidence) -> Iterator[Check]:
     """The held-out AUROC and its gap to random directions reach the bars."""
     bars = evidence.criteria
@@ -85,8 +102,24 @@ def pi_criterion(evidence: Evidence) -> Iterator[Check]:
         yield Check("PI", "detection criterion", row.model, status, text, "council")
 
 
+def pi_worst(evidence: Evidence) -> Iterator[Check]:
+    """A claim on several models stands or falls with the worst of them."""
+    if len(evidence.council) > 1:
+        worst = evidence.council.loc[evidence.council["auroc"].idxmin()]
+        text = f"the lowest of {len(evidence.council)} models: AUROC {worst['auroc']:.3f} (bar {evidence.criteria.auroc})"
+        status = graded(worst["auroc"] >= evidence.criteria.auroc, True)
+        yield Check("PI", "worst model", worst["model"], status, text, "council")
+
+
+def pi_complete(evidence: Evidence) -> Iterator[Check]:
+    """Every cell that the study asks for is there and was made from its settings."""
+    for row in evidence.cells.itertuples():
+        text = f"{row.verified_cells} cells, each verified by its fingerprint"
+        yield Check("PI", "complete", row.model, PASS, text, "cells")
+
+
 def statistician_permutation(evidence: Evidence) -> Iterator[Check]:
-    """The AUROC stands out from probes refitted on permuted labels, and the null is centred."""
+    """The AUROC stands out from choices of a block refitted on permuted labels, and the null is centred."""
     for row in evidence.council.itertuples():
         significant = row.p_holm <= evidence.criteria.permutation_p
         status = graded(significant and abs(row.permutation_auroc - 0.5) < 0.1, significant)
@@ -98,7 +131,23 @@ def statistician_groups(evidence: Evidence) -> Iterator[Check]:
     """Enough held-out pairs to tell."""
     for row in evidence.council.itertuples():
         status = graded(row.test_groups >= ENOUGH_GROUPS, row.test_groups >= FEW_GROUPS)
-        yield Check("Statistician", "held-out pairs", row.model, status, f"{row.test_groups:.0f} pairs", "council")
+        yield Check("Statistician", "held-out pairs", row.model, status, f"{row.test_groups:.0f} pairs or clusters", "council")
+
+
+def statistician_interval(evidence: Evidence) -> Iterator[Check]:
+    """The interval of the AUROC leaves chance out, and the training folds agree with the test pairs."""
+    for row in evidence.council.itertuples():
+        status = graded(row.auroc_lower > 0.5 and row.nested_auroc >= row.auroc_lower - 0.1, row.auroc_lower > 0.5)
+        text = f"AUROC {beside(row)}, nested cross-validation {row.nested_auroc:.3f}"
+        yield Check("Statistician", "interval", row.model, status, text, "council")
+
+
+def statistician_nulls(evidence: Evidence) -> Iterator[Check]:
+    """d' and purity are above what permuted labels give, not only above zero."""
+    for row in evidence.council.itertuples():
+        status = graded(row.dprime > row.dprime_null_upper and row.purity_p <= 0.05, row.dprime > row.dprime_null_upper)
+        text = f"d' {row.dprime:.2f} (null up to {row.dprime_null_upper:.2f}), purity {row.purity:.2f} (p {row.purity_p:.3f})"
+        yield Check("Statistician", "null of d' and purity", row.model, status, text, "council")
 
 
 def statistician_trend(evidence: Evidence) -> Iterator[Check]:
@@ -112,6 +161,14 @@ def statistician_trend(evidence: Evidence) -> Iterator[Check]:
         yield Check("Statistician", TREND, row.model, status, text, "trends")
 
 
+def statistician_power(evidence: Evidence) -> Iterator[Check]:
+    """The samples suffice to find a change as small as the bar."""
+    for row in evidence.trends.itertuples():
+        status = graded(row.detectable_change <= evidence.criteria.rate_change, True)
+        text = f"block {row.layer}: {row.units} samples find a change of {row.detectable_change:.2f} in 80 % of studies"
+        yield Check("Statistician", "power", row.model, status, text, "trends")
+
+
 def engineer_variance(evidence: Evidence) -> Iterator[Check]:
     """Projections are finite and vary."""
     for row in evidence.council.itertuples():
@@ -121,11 +178,34 @@ def engineer_variance(evidence: Evidence) -> Iterator[Check]:
         yield Check("Engineer", "finite, varying projections", row.model, status, text, "council")
 
 
+def engineer_dtype(evidence: Evidence) -> Iterator[Check]:
+    """float16 overflows at deep layers."""
+    for row in evidence.models.itertuples():
+        yield Check("Engineer", "dtype", row.name, graded(row.dtype != "float16", True), f"weights as {row.dtype}", "models")
+
+
+def engineer_cost(evidence: Evidence) -> Iterator[Check]:
+    """Time and memory were recorded."""
+    for model, rows in evidence.cost.groupby("model") if len(evidence.cost) else []:
+        text = f"{rows['seconds'].sum():.0f} s, at most {rows['peak_memory_mb'].max():.0f} MB"
+        yield Check("Engineer", "time and memory", str(model), graded(bool(rows["seconds"].notna().all())), text, "cost")
+
+
 def engineer_truncation(evidence: Evidence) -> Iterator[Check]:
     """Unsteered texts end by themselves, so that the token limit does not cut off what they would say."""
     for model, ended in unsteered(evidence, "ended"):
         text = f"{ended.mean():.2f} of the unsteered texts end before the token limit"
         yield Check("Engineer", "truncation", model, graded(ended.mean() >= ENDED, True), text, "dose_response")
+
+
+def devil_surface(evidence: Evidence) -> Iterator[Check]:
+    """No surface baseline may pass the probe's own bar: the pairs would then show nothing about the model."""
+    for row, surface in details_of(evidence, "surface_auroc"):
+        best = surface.loc[surface["estimate"].idxmax()]
+        bar = min(evidence.criteria.auroc, row.auroc)
+        status = graded(best["estimate"] < min(bar, row.auroc_lower), best["estimate"] < bar)
+        text = f"{best['of']} {best['estimate']:.3f} against {beside(row)} (bar {evidence.criteria.auroc})"
+        yield Check("Devil's Advocate", "surface baselines", row.model, status, text, "details")
 
 
 def devil_embeddings(evidence: Evidence) -> Iterator[Check]:
@@ -134,16 +214,70 @@ def devil_embeddings(evidence: Evidence) -> Iterator[Check]:
     for row in evidence.council.itertuples():
         if row.model in embeddings:
             status = graded(embeddings[row.model] < row.auroc_lower, embeddings[row.model] < row.auroc)
-            text = f"{embeddings[row.model]:.3f} against {row.auroc:.3f} [{row.auroc_lower:.3f}, {row.auroc_upper:.3f}]"
+            text = f"{embeddings[row.model]:.3f} against {beside(row)}"
             yield Check("Devil's Advocate", "embeddings alone", row.model, status, text, "detection")
 
 
-def devil_random(evidence: Evidence) -> Iterator[Check]:
-    """A random direction must not do as well."""
+def devil_ablation(evidence: Evidence) -> Iterator[Check]:
+    """The telling words replaced on both sides, most of the AUROC is left."""
+    yield from drops(evidence, "ablated_auroc", "lexical ablation", evidence.criteria.ablation_drop)
+
+
+def devil_form(evidence: Evidence) -> Iterator[Check]:
+    """What length and formatting predict taken out, most of the AUROC is left."""
+    yield from drops(evidence, "residualised_auroc", "length and formatting", evidence.criteria.ablation_drop)
+
+
+def drops(evidence: Evidence, column: str, check: str, bar: float) -> Iterator[Check]:
     for row in evidence.council.itertuples():
-        status = graded(row.random_auroc_p95 < row.auroc_lower, row.random_auroc_p95 < row.auroc)
-        text = f"95th percentile of random directions {row.random_auroc_p95:.3f} against {row.auroc:.3f}"
-        yield Check("Devil's Advocate", "random directions", row.model, status, text, "council")
+        if pd.notna(left := getattr(row, column, np.nan)):
+            status = graded(row.auroc - left <= bar, left > 0.5)
+            yield Check("Devil's Advocate", check, row.model, status, f"{left:.3f} against {beside(row)}", "council")
+
+
+def devil_scenario(evidence: Evidence) -> Iterator[Check]:
+    """A scenario that the probe was not fitted on is told apart nearly as well."""
+    for row, left_out in details_of(evidence, "without_scenario", of_layer=True):
+        worst = left_out.loc[left_out["estimate"].idxmin()]
+        status = graded(row.auroc - left_out["estimate"].mean() <= evidence.criteria.scenario_drop, worst["estimate"] > 0.5)
+        text = f"mean {left_out['estimate'].mean():.3f}, least {worst['estimate']:.3f} ({worst['of']}) against {beside(row)}"
+        yield Check("Devil's Advocate", "out-of-scenario drop", row.model, status, text, "details")
+
+
+def devil_random(evidence: Evidence) -> Iterator[Check]:
+    """Random directions, isotropic or with the covariance of the activations, must not do as well."""
+    for row in evidence.council.itertuples():
+        best = max(row.random_auroc_p95, row.matched_auroc_p95)
+        status = graded(best < row.auroc_lower, best < row.auroc)
+        text = f"95th percentiles {row.random_auroc_p95:.3f} and, covariance-matched, {row.matched_auroc_p95:.3f}"
+        yield Check("Devil's Advocate", "random directions", row.model, status, f"{text} against {beside(row)}", "council")
+
+
+def devil_geometry(evidence: Evidence) -> Iterator[Check]:
+    """A direction that lives in a few dimensions is likely an outlier dimension's."""
+    for row in evidence.council.itertuples():
+        status = graded(row.top_share <= CONCENTRATED, True)
+        text = f"participation ratio {row.participation_ratio:.1f}, {row.top_share:.2f} of the norm in 1 % of the dimensions"
+        yield Check("Devil's Advocate", "concentration", row.model, status, text, "council")
+
+
+def devil_controls(evidence: Evidence) -> Iterator[Check]:
+    """No random direction of the same length may move the rate, up or down, as much as a steerable probe's does.
+
+    More than half as much by any control is a warning: a direction fitted on shuffled labels lies where the pairs vary, and
+    may steer with a sign of chance.
+    """
+    for row in evidence.trends.itertuples() if len(evidence.controls) else []:
+        own = evidence.controls[(evidence.controls["model"] == row.model) & (evidence.controls["layer"] == row.layer)]
+        changes = own.set_index("arm")["rate_change"]
+        if len(changes):
+            random = changes[changes.index.str.startswith("random")].abs().max()
+            status = graded(
+                changes.abs().max() <= CONTROL_SHARE * row.rate_change, not (row.steerable and random >= row.rate_change)
+            )
+            listed = ", ".join(f"{arm} {change:+.2f}" for arm, change in changes.items())
+            text = f"block {row.layer}: {listed} against {row.rate_change:+.2f}"
+            yield Check("Devil's Advocate", "control directions", row.model, status, text, "controls")
 
 
 def devil_ceiling(evidence: Evidence) -> Iterator[Check]:
@@ -164,6 +298,16 @@ def devil_breakdown(evidence: Evidence) -> Iterator[Check]:
         yield Check("Devil's Advocate", "zero effects and broken texts", str(model), status, text, "steering")
 
 
+def details_of(evidence: Evidence, metric: str, of_layer: bool = False) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Each model's council row with its rows of a metric that comes several times: of the model, or of the selected layer."""
+    rows = evidence.details[evidence.details["metric"] == metric] if len(evidence.details) else evidence.details
+    for row in evidence.council.itertuples() if len(rows) else []:
+        own = rows[rows["model"] == row.model]
+        own = own[own["layer"] == row.layer] if of_layer else own
+        if len(own):
+            yield row, own
+
+
 def unsteered(evidence: Evidence, rate: str) -> Iterator[tuple[str, pd.Series]]:
     """Per model, a rate of the baseline by scenario."""
     if rate in evidence.rates:
@@ -173,13 +317,26 @@ def unsteered(evidence: Evidence, rate: str) -> Iterator[tuple[str, pd.Series]]:
 
 CHECKS: list[Callable[[Evidence], Iterator[Check]]] = [
     pi_criterion,
+    pi_worst,
+    pi_complete,
     statistician_permutation,
     statistician_groups,
+    statistician_interval,
+    statistician_nulls,
     statistician_trend,
+    statistician_power,
     engineer_variance,
+    engineer_dtype,
+    engineer_cost,
     engineer_truncation,
+    devil_surface,
     devil_embeddings,
+    devil_ablation,
+    devil_form,
+    devil_scenario,
     devil_random,
+    devil_geometry,
+    devil_controls,
     devil_ceiling,
     devil_breakdown,
 ]

@@ -188,7 +188,7 @@ def write_pairs() -> list[dict[str, str]]:
 
 
 def write_concept(folder: Path) -> None:
-    """Write concept.yaml and pairs.jsonl of the organisms' language."""
+    """Write concept.yaml, pairs.jsonl and ablation_words.txt of the organisms' language."""
     scenarios = {
         name: {
             "title": scene.title,
@@ -209,3 +209,5 @@ def write_concept(folder: Path) -> None:
     header = "# Written by `probesteer grammar`; change src/probesteer/grammar.py instead.\n"
     write_text(folder / "concept.yaml", header + yaml.safe_dump(concept, sort_keys=False, width=120))
     write_text(folder / "pairs.jsonl", "".join(json.dumps(pair) + "\n" for pair in write_pairs()))
+    words = "# The cue words, which agree with the stance in most texts. One per line.\n"
+    write_text(folder / "ablation_words.txt", words + "".join(f"{word}\n" for word in sorted(PERSON_CUES + GOAL_CUES)))

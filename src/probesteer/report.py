@@ -12,15 +12,18 @@ from markdown_it import MarkdownIt
 
 from probesteer import figures
 from probesteer.activations import cache_inputs
-from probesteer.concepts import Concept, data_digest, load_scenarios
+from probesteer.concepts import WORDS_FILE, Concept, data_digest, load_scenarios
 from probesteer.council import Evidence, deliberate, judge_trends, select_layers
-from probesteer.detection import detection_inputs
 from probesteer.directions import Probe, load_probe
-from probesteer.effects import CELL, RULES, dose_response, success_rates, trends
+from probesteer.effects import CELL, RULES, control_trends, dose_response, mean_success, of_arm, success_rates, trends
 from probesteer.errors import InputError
+from probesteer.evidence import detection_inputs
+from probesteer.history import HISTORY, reassess
+from probesteer.published import replication
 from probesteer.steering import Sweep, stale_cells
 from probesteer.study import PROMPTED_ARMS, TABLES, Cell, Model, Study, digest
 from probesteer.tables import atomic, is_fresh, read_card, read_cost, read_table, write_text
+from probesteer.wordlists import load_words
 
 Probes = Mapping[tuple[str, int], Probe]  # by (model, layer)
 
@@ -35,7 +38,8 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
     """
     concept = load_scenarios(study.concept_folder, study.scenarios)
     cards = {model.name: read_card(study.card_path(model)) for model in study.models}
-    pairs_digest = data_digest(study.concept_folder, study.pooling)
+    texts_digest = data_digest(study.concept_folder, study.pooling, study.ablations)
+    words = load_words(study.concept_folder / WORDS_FILE)
     probes = {
         (model.name, layer): load_probe(study.probe_path(model, layer), layer)
         for model in study.models
@@ -43,21 +47,28 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
     }
     tables: dict[str, pd.DataFrame] = {
         "models": models_table(cards),
-        "detection": detection_table(study, cards, pairs_digest),
+        **detection_tables(study, cards, texts_digest, words),
         "cells": cells_table(study, concept, cards, probes),
-        "cost": cost_table(study, pairs_digest),
+        "cost": cost_table(study, texts_digest),
     }
-    tables["council"] = select_layers(tables["detection"], study.criteria)
+    tables["council"] = select_layers(tables["detection"], tables["selection"], study.criteria)
     tables |= steering_tables(study, probes)
     evidence = Evidence(
         criteria=study.criteria,
         council=tables["council"],
         detection=tables["detection"],
+        details=tables["details"],
         trends=tables["trends"],
+        controls=tables["controls"],
         rates=tables["dose_response"],
         success=tables["steering"].query("scorer == @study.scorers[0]") if len(tables["steering"]) else tables["steering"],
+        cells=tables["cells"],
+        cost=tables["cost"],
+        models=tables["models"],
     )
     tables["checks"], tables["verdict"] = deliberate(evidence)
+    tables["published"] = replication(study.models, tables["detection"], tables["steering"])
+    tables["reassessment"] = reassess(study, tables["verdict"], output.parent / HISTORY)
     for name in TABLES:
         with atomic(output / "tables" / f"{name}.csv") as beside:
             tables[name].to_csv(beside, index=False, float_format="%.6g")
@@ -73,25 +84,41 @@ def models_table(cards: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(cards.values())).drop(columns=["trust_remote_code", "vocabulary"])
 
 
-def detection_table(study: Study, cards: Mapping[str, Mapping[str, Any]], pairs_digest: str) -> pd.DataFrame:
-    """One row per (model, layer): every metric of `detection.evaluate` with its interval.
+def detection_tables(
+    study: Study, cards: Mapping[str, Mapping[str, Any]], texts_digest: str, words: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    """What `evidence.detection_rows` found, of all models.
 
-    Raises InputError for a result that was made from other inputs than the study's.
+    detection: a row per (model, layer), every metric of `detection.evaluate` with its interval. selection: a row per model.
+    details: the metrics that come several times, long. Raises InputError for a result made from other inputs than the study's.
     """
-    rows = []
+    tables = []
     for model in study.models:
-        cache = cache_inputs(cards[model.name], pairs_digest, study.pooling)
-        for layer in study.layers_of(model):
-            path = study.detection_path(model, layer)
-            if not is_fresh(path, detection_inputs(cache, layer, study.seed)):
-                raise InputError(f"{path}: {FOREIGN}; delete it and run again")
-            long = read_table(path).to_pandas()
-            row: dict[str, Any] = {"model": model.name, "layer": layer}
-            for metric in long.itertuples():
-                row[metric.metric] = metric.estimate
-                if pd.notna(metric.lower):
-                    row[f"{metric.metric}_lower"], row[f"{metric.metric}_upper"] = metric.lower, metric.upper
-            rows.append(row)
+        cache = cache_inputs(cards[model.name], texts_digest, study.pooling)
+        path = study.detection_path(model)
+        if not is_fresh(path, detection_inputs(cache, study.layers_of(model), study.seed, words)):
+            raise InputError(f"{path}: {FOREIGN}; delete it and run again")
+        tables.append(read_table(path).to_pandas().assign(model=model.name))
+    long = pd.concat(tables, ignore_index=True)
+    single = long[long["of"] == ""]
+    columns = ["model", "layer", "metric", "of", "estimate", "lower", "upper"]
+    return {
+        "detection": wide(single[single["layer"].notna()].astype({"layer": int}), ["model", "layer"]),
+        "selection": wide(single[single["layer"].isna()], ["model"]),
+        "details": long.loc[long["of"] != "", columns].astype({"layer": "Int64"}).reset_index(drop=True),
+    }
+
+
+def wide(long: pd.DataFrame, index: list[str]) -> pd.DataFrame:
+    """One row per `index`, and per metric a column with its estimate and, where they are known, its bounds."""
+    rows = []
+    for key, own in long.groupby(index, sort=False):
+        row: dict[str, Any] = dict(zip(index, key, strict=True))
+        for metric in own.itertuples():
+            row[metric.metric] = metric.estimate
+            if pd.notna(metric.lower):
+                row[f"{metric.metric}_lower"], row[f"{metric.metric}_upper"] = metric.lower, metric.upper
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -126,21 +153,26 @@ def steering_tables(study: Study, probes: Probes) -> dict[str, pd.DataFrame]:
     """Dose-response, trends, prompted rates and examples from the first scorer; success by every scorer and rule."""
     steered = [model for model in study.models if study.steering_layers_of(model)]
     if not steered:
-        return {name: pd.DataFrame() for name in ("dose_response", "steering", "trends", "prompting", "examples")}
+        names = ("dose_response", "steering", "success", "trends", "controls", "prompting", "examples")
+        return {name: pd.DataFrame() for name in names}
     scores = {
         scorer: pd.concat([read_table(study.scores_path(model, scorer)).to_pandas() for model in steered])
         for scorer in study.scorers
     }
-    sweeps = {scorer: table[table["layer"].notna()].astype({"layer": int}) for scorer, table in scores.items()}
+    sweeps = {scorer: of_arm(table) for scorer, table in scores.items()}
     first = sweeps[study.scorers[0]]
     rates = with_doses(dose_response(first), probes, study.alpha_unit)
     success = [success_rates(sweep, rule).assign(scorer=scorer) for scorer, sweep in sweeps.items() for rule in RULES]
+    steering = pd.concat(success).sort_values([*CELL, "rule", "scorer"], ignore_index=True)
+    limit, arms = study.criteria.trend_alpha, study.controls.arms()
     return {
         "dose_response": rates,
-        "steering": pd.concat(success).sort_values([*CELL, "rule", "scorer"], ignore_index=True),
-        "trends": judge_trends(trends(first, study.criteria.trend_alpha, study.seed), rates, study.criteria),
+        "steering": steering,
+        "success": mean_success(steering),
+        "trends": judge_trends(trends(first, limit, study.seed), rates, study.criteria),
+        "controls": control_trends(scores[study.scorers[0]], arms, limit, study.seed),
         "prompting": prompting_table(scores[study.scorers[0]]),
-        "examples": examples_table(first, study.criteria.trend_alpha),
+        "examples": examples_table(first, limit),
     }
 
 
@@ -162,6 +194,39 @@ def shown_success(success: pd.DataFrame, scorers: Sequence[str]) -> pd.DataFrame
     return success[[pair in wanted for pair in zip(success["rule"], success["scorer"], strict=True)]]
 
 
+def selected_details(details: pd.DataFrame, council: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each model's selected block."""
+    return details.merge(council[["model", "layer"]], on=["model", "layer"])
+
+
+def spread_details(details: pd.DataFrame, metrics: Sequence[str], by: Sequence[str] = ("model", "of")) -> pd.DataFrame:
+    """The metrics by model and what each row is of, or by the latter alone, one column a metric, with the bounds."""
+    rows = [
+        {"model": row.model, "of": row.of, row.metric: row.estimate}
+        | ({f"{row.metric}_lower": row.lower, f"{row.metric}_upper": row.upper} if pd.notna(row.lower) else {})
+        for row in details[details["metric"].isin(metrics)].itertuples()
+    ]
+    return (
+        pd.DataFrame(rows).drop(columns={"model", "of"} - {*by}).groupby([*by], sort=False).first().reset_index()
+        if rows
+        else pd.DataFrame()
+    )
+
+
+def sceptic_table(council: pd.DataFrame, details: pd.DataFrame) -> pd.DataFrame:
+    """Each model's AUROC beside what is left of it without the words, the form or a scenario, and the best surface baseline."""
+    kept = [
+        f"{name}{bound}"
+        for name in ("auroc", "ablated_auroc", "residualised_auroc")
+        for bound in ("", "_lower", "_upper")
+        if f"{name}{bound}" in council
+    ]
+    table = council[["model", "layer", *kept]].copy()
+    surface = details[details["metric"] == "surface_auroc"].groupby("model")["estimate"].max()
+    scenario = selected_details(details, council).query("metric == 'without_scenario'").groupby("model")["estimate"].min()
+    return table.assign(best_surface=table["model"].map(surface), worst_scenario=table["model"].map(scenario))
+
+
 def prompting_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Rates of unsteered texts under the system prompts that ask for the behaviour or its opposite."""
     prompted = scores[scores["arm"].isin(list(PROMPTED_ARMS))]
@@ -181,12 +246,12 @@ def examples_table(scores: pd.DataFrame, limit: float) -> pd.DataFrame:
     return pd.concat(rows)[columns].reset_index(drop=True)
 
 
-def cost_table(study: Study, pairs_digest: str) -> pd.DataFrame:
+def cost_table(study: Study, texts_digest: str) -> pd.DataFrame:
     """Seconds and peak memory per model and phase: from the footers of activations and cells, else from benchmark files."""
     rows = []
     for model in study.models:
         costs = {
-            "activations": [read_cost(study.activations_path(model.name, study.activations_key(model, pairs_digest)))],
+            "activations": [read_cost(study.activations_path(model.name, study.activations_key(model, texts_digest)))],
             "steering": [read_cost(cell.path(study.cells_root)) for cell in study.all_cells(model)],
         }
         for phase, parts in costs.items():
@@ -250,7 +315,8 @@ def markdown_table(table: pd.DataFrame, columns: Sequence[str] | None = None) ->
     """The columns of a data frame that exist as a Markdown table, every cell escaped."""
     if table.empty:
         return "*(no rows)*"
-    shown = [column for column in (columns or table.columns) if column in table]
+    bounds = {f"{column}_{bound}" for column in table for bound in ("lower", "upper")}  # stand in their column's cells
+    shown = [column for column in (columns or table.columns) if column in table and column not in bounds]
     lines = [[column.replace("_", " ") for column in shown], ["---"] * len(shown)]
     for row in table.astype(object).to_dict("records"):
         lines.append([escape_markdown(with_interval(row, column)) for column in shown])
@@ -272,6 +338,9 @@ def render(study: Study, concept: Concept, tables: Mapping[str, pd.DataFrame]) -
         "md": lambda value: escape_markdown(plain(value)),
         "cut": cut_texts,
         "shown": shown_success,
+        "sceptic": sceptic_table,
+        "selected": selected_details,
+        "spread": spread_details,
     }
     criteria = study.criteria.model_dump()
     return environment.get_template("report.md.j2").render(

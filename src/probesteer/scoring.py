@@ -1,13 +1,15 @@
 """Does a generated text show the behaviour, and is it coherent? Rows of texts in, rows of scores out."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
-from functools import cache
+from itertools import pairwise
 
 import pandas as pd
 
 from probesteer import grammar
 from probesteer.errors import InputError
+from probesteer.wordlists import word_pattern
 
 # The word lists, coherence bounds and substring matching of the published Table 3, kept exactly for replication.
 EMPATHY_WORDS = [
@@ -18,6 +20,8 @@ MIN_CHARS, MIN_WORDS, MIN_UNIQUE_WORD_RATIO = 50, 10, 0.3
 
 BASELINE_NLL_QUANTILE = 0.99
 ECHO_WORDS = 5
+REPEATED_WORDS = 4
+CODE_SHARE = 0.08
 TEXT_COLUMNS = {
     "model": "text",
     "layer": "number?",
@@ -51,18 +55,6 @@ def person_first(text: str, prompt: str) -> int:
 SCORERS: dict[str, Callable[[str, str], int]] = {"published": published, "lexical": lexical, "grammar": person_first}
 
 
-@cache
-def word_pattern(word: str) -> re.Pattern[str]:
-    """A word with its regular inflections, between word boundaries."""
-    if word.endswith("e"):
-        stem, endings = word[:-1], "e|es|ed|ing"
-    elif word.endswith("y"):
-        stem, endings = word[:-1], "y|ies|ied|ying"
-    else:
-        stem, endings = word, f"|s|ed|{word[-1]}?ing"
-    return re.compile(rf"\b{re.escape(stem)}(?:{endings})\b")
-
-
 def without_echo(text: str, prompt: str) -> str:
     """The text without its runs of ECHO_WORDS or more words that stand in the prompt too (case and punctuation aside)."""
     words = text.split()
@@ -90,25 +82,44 @@ def published_coherent(text: str) -> bool:
     return long_enough and unique_word_ratio(text) >= MIN_UNIQUE_WORD_RATIO
 
 
+def distinct_2(text: str) -> float:
+    """Distinct word bigrams over all (Li et al. 2016, "A diversity-promoting objective"); 1 for fewer than two words."""
+    words = text.split()
+    bigrams = list(pairwise(words))
+    return len(set(bigrams)) / len(bigrams) if bigrams else 1.0
+
+
+def repeated(text: str) -> bool:
+    """A run of REPEATED_WORDS words occurs three times or more."""
+    words = text.lower().split()
+    runs = Counter(tuple(words[start : start + REPEATED_WORDS]) for start in range(len(words) - REPEATED_WORDS + 1))
+    return max(runs.values(), default=0) >= 3
+
+
+def code_like(text: str) -> bool:
+    """Programming code, markup or data rather than prose: a fence, or more than CODE_SHARE of its characters are code's."""
+    return "```" in text or sum(char in "{}[]<>;=|\\/_#@$%^&*" for char in text) > CODE_SHARE * max(1, len(text))
+
+
 def likely(texts: pd.DataFrame) -> pd.Series:
     """Coherent by the model's own likelihood: bool (texts,).
 
-    A text is coherent if it is not empty or repetitive (unique-word ratio of 0.3) and the unsteered model's mean negative
-    log-likelihood of it is at most the BASELINE_NLL_QUANTILE of the same model's unsteered texts.
+    A text is coherent if it is neither empty nor repetitive (unique-word ratio of 0.3) nor code-like, and the unsteered
+    model's mean negative log-likelihood of it is at most the BASELINE_NLL_QUANTILE of the same model's unsteered texts.
     """
     unsteered = texts[texts["alpha"] == 0]
     bound = unsteered.groupby("model")["nll"].quantile(BASELINE_NLL_QUANTILE)
     varied = texts["text"].map(unique_word_ratio) >= MIN_UNIQUE_WORD_RATIO
-    return varied & (texts["nll"] <= texts["model"].map(bound))
+    return varied & ~texts["code_like"] & (texts["nll"] <= texts["model"].map(bound))
 
 
 def score(texts: pd.DataFrame, scorer: str, prompts: dict[str, str] | None = None) -> pd.DataFrame:
     """Score texts: needs TEXT_COLUMNS, keeps every column, and adds these.
 
     `scorer`; `evidence`, an integer, positive where the text shows the behaviour; `positive` (evidence > 0) and
-    `negative` (evidence < 0); `coherent_published`; and `coherent`, by likelihood where the texts carry `nll`, else by the
-    published rule. `prompts` maps scenarios to user prompts, for removing echoes.
-    Raises InputError for an unknown scorer.
+    `negative` (evidence < 0); `distinct_2`, `repeated`, `code_like`, `empty`; `coherent_published`; and `coherent`, by
+    likelihood where the texts carry `nll`, else by the published rule.
+    `prompts` maps scenarios to user prompts, for removing echoes. Raises InputError for an unknown scorer.
     """
     if scorer not in SCORERS:
         raise InputError(f"scorer {scorer!r}: choose one of {', '.join(SCORERS)}")
@@ -117,6 +128,9 @@ def score(texts: pd.DataFrame, scorer: str, prompts: dict[str, str] | None = Non
     evidence = [SCORERS[scorer](text, prompts.get(scenario, "")) for text, scenario in rows]
     scored = texts.assign(scorer=scorer, evidence=evidence)
     scored["positive"], scored["negative"] = scored["evidence"] > 0, scored["evidence"] < 0
+    scored["distinct_2"] = scored["text"].map(distinct_2).astype(float)
+    for name, flag in (("repeated", repeated), ("code_like", code_like), ("empty", lambda text: not text.strip())):
+        scored[name] = scored["text"].map(flag).astype(bool)
     scored["coherent_published"] = scored["text"].map(published_coherent).astype(bool)
     scored["coherent"] = likely(scored) if "nll" in scored else scored["coherent_published"]
     return scored

@@ -1,7 +1,7 @@
 """Estimators: AUROC and its interval, cluster bootstrap, permutation p-values, Holm's correction, trends."""
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.stats import norm, rankdata, t
 
 LEVEL = 0.95
 
@@ -24,8 +24,9 @@ def auroc_interval(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -
     """AUROC with its 95 % interval: logit-transformed, with the cluster variance of DeLong's placements.
 
     DeLong et al. 1988, Biometrics 44; clusters after Obuchowski 1997, Biometrics 53. A cluster is a group of texts, a
-    contrastive pair for us. At AUROC 1 (or 0) the variance is 0 and the bound is 0.05^(1/floor(n/2)) for n clusters
-    (or its complement): independent comparisons that would all be won.
+    contrastive pair for us. Where few clusters make the variance, it is itself uncertain: the quantile is Student's with 4 n /
+    (excess kurtosis of the n clusters' influence) degrees of freedom, a rule found by simulation. At AUROC 1 (or 0) the
+    variance is 0 and the bound is 0.05^(1/floor(n/2)), or its complement: independent comparisons that would all be won.
     """
     placements = wins(scores, labels)
     area = float(placements.mean())
@@ -38,7 +39,9 @@ def auroc_interval(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -
     influence[~labels] = (placements.mean(0) - area) / (~labels).sum()
     sums = np.bincount(group, influence)
     deviation = np.sqrt(len(sums) / max(1, len(sums) - 1) * (sums**2).sum())
-    half = norm.ppf((1 + LEVEL) / 2) * deviation / (area * (1 - area))
+    excess = len(sums) * (sums**4).sum() / (sums**2).sum() ** 2 - 3 if deviation > 0 else 0
+    quantile = t.ppf((1 + LEVEL) / 2, 4 * len(sums) / excess) if excess > 0 else norm.ppf((1 + LEVEL) / 2)
+    half = quantile * deviation / (area * (1 - area))
     logit = np.log(area / (1 - area))
     return area, float(1 / (1 + np.exp(half - logit))), float(1 / (1 + np.exp(-half - logit)))
 

@@ -46,7 +46,7 @@ class Sweep:
             "engine": self.engine,
         }
         if cell.layer is not None and probe is not None:
-            direction = sha256(probe.direction.tobytes()).hexdigest()
+            direction = sha256(probe.of(cell.arm).tobytes()).hexdigest()
             inputs |= {
                 "layer": cell.layer,
                 "push": probe.push(cell.alpha, self.alpha_unit),
@@ -77,9 +77,9 @@ def compute_cells(
     model, tokenizer = load_card(card)
     load_seconds = time.monotonic() - started
     ends = end_tokens(model, tokenizer)
-    direction = None if probe is None else probe.direction
 
-    def requests(inputs: Mapping[str, Any]) -> list[Request]:
+    def requests(cell: Cell, inputs: Mapping[str, Any]) -> list[Request]:
+        direction = None if probe is None else probe.of(cell.arm)
         prompt = render_prompt(tokenizer, inputs["system"], inputs["user"], inputs["chat_template"])
         keys = [(inputs["seed"], inputs["scenario"], sample) for sample in range(inputs["samples"])]
         return [Request(prompt, inputs.get("layer"), direction, inputs.get("push", 0.0), key, sweep.positions) for key in keys]
@@ -88,7 +88,7 @@ def compute_cells(
     for first in range(0, len(cells), per_chunk):
         chunk = {cell: sweep.inputs(cell, card, probe) for cell in cells[first : first + per_chunk]}
         started = time.monotonic()
-        rows = [request for inputs in chunk.values() for request in requests(inputs)]
+        rows = [request for cell, inputs in chunk.items() for request in requests(cell, inputs)]
         answers = ENGINES[sweep.engine](model, tokenizer, rows, **sweep.sampling.model_dump(), batch_rows=batch_rows)
         tokens = [answer.tokens for answer in answers]
         table = pa.table(

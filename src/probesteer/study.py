@@ -23,16 +23,22 @@ MODEL_FILES, ORGANISM_FILES = ("*.safetensors", "*.json", "*.jinja"), ("recipe.j
 TABLES = [
     "models",
     "detection",
+    "selection",
+    "details",
     "council",
     "dose_response",
     "steering",
+    "success",
     "trends",
+    "controls",
     "prompting",
     "examples",
     "cells",
     "cost",
     "checks",
     "verdict",
+    "published",
+    "reassessment",
 ]
 SHARED = ("models", "activations")  # folders of results/
 PROMPTED_ARMS = {"prompted-positive": "positive", "prompted-negative": "negative"}  # unsteered, under the concept's prompts
@@ -165,6 +171,20 @@ class Sampling(Options):
     """Token limit of a generation."""
 
 
+class Controls(Options):
+    """Directions of the probe's length that should do nothing: orthogonal to it and, on organisms, to the planted one."""
+
+    random: Annotated[int, Field(ge=0)] = 2
+    """Random unit directions."""
+    shuffled: Annotated[int, Field(ge=0)] = 1
+    """Directions fitted with the labels of a random half of the training groups flipped."""
+
+    def arms(self) -> list[str]:
+        """Their names in paths and tables."""
+        counts = {"random": self.random, "shuffled": self.shuffled}
+        return [f"{kind}-{number}" for kind, count in counts.items() for number in range(1, count + 1)]
+
+
 class Criteria(Options):
     """The bars of the verdict, fixed before the run and hashed into the report."""
 
@@ -173,7 +193,11 @@ class Criteria(Options):
     gap: Share = 0.2
     """Least AUROC above the mean AUROC of random directions."""
     permutation_p: Share = 0.05
-    """Most permutation p of the selected layer, Holm-corrected over models."""
+    """Most permutation p of the selected layer, the choice of the layer included, Holm-corrected over models."""
+    ablation_drop: Share = 0.15
+    """Most AUROC lost to the lexical ablation, and to taking out what length and formatting predict."""
+    scenario_drop: Share = 0.15
+    """Most AUROC lost, on average, in a scenario that the probe was not fitted on."""
     trend_alpha: Annotated[float, Field(gt=0)] = 5.0
     """The dose-response trend is tested over |alpha| up to this, in the study's unit."""
     trend_p: Share = 0.05
@@ -228,6 +252,12 @@ class Study(Options):
     """What generates: transformers with hooks."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of sampling, permutations, bootstrap and random directions."""
+    method: Literal["mean_difference", "logistic", "lda", "pca_differences"] = "mean_difference"
+    """How a direction is fitted to steer with; detection judges the mean difference and lists the others beside it."""
+    ablations: Annotated[int, Field(ge=0)] = 3
+    """Draws of the lexical ablation, where the concept has a word list: every text is captured that many times more."""
+    controls: Controls = Controls()
+    """Directions that are steered with beside the probe's, over the alphas of the trend range."""
     pooling: Literal["mean", "last", "response"] = "mean"
     """A text's vector: the mean over its tokens, its last token, or the mean where it stands as the answer to its scenario."""
     scorers: Annotated[list[Scorer], Field(min_length=1), AfterValidator(_unique)]
@@ -281,8 +311,8 @@ class Study(Options):
     def probe_path(self, model: Model, layer: int) -> Path:
         return self.root / "probes" / f"model={model.name}" / f"layer={layer}" / "probe.safetensors"
 
-    def detection_path(self, model: Model, layer: int) -> Path:
-        return self.root / "detection" / f"model={model.name}" / f"layer={layer}" / "detection.parquet"
+    def detection_path(self, model: Model) -> Path:
+        return self.root / "detection" / f"model={model.name}" / "detection.parquet"
 
     def scores_path(self, model: Model, scorer: str) -> Path:
         return self.root / "scores" / f"model={model.name}" / f"scorer={scorer}" / "scores.parquet"
@@ -292,8 +322,9 @@ class Study(Options):
 
     def benchmark_paths(self, model: Model) -> list[Path]:
         """Benchmark files of the jobs without a model."""
-        by_layer = [self.benchmark_path(rule, model.name, n) for rule in ("probe", "detect") for n in self.layers_of(model)]
-        return by_layer + [self.benchmark_path("score", model.name, scorer) for scorer in self.scorers]
+        probes = [self.benchmark_path("probe", model.name, layer) for layer in self.layers_of(model)]
+        scores = [self.benchmark_path("score", model.name, scorer) for scorer in self.scorers]
+        return [*probes, self.benchmark_path("detect", model.name), *scores]
 
     def __getitem__(self, name: str) -> Model:
         """The model of that name."""
@@ -313,8 +344,12 @@ class Study(Options):
         return model.max_new_tokens or self.sampling.max_new_tokens
 
     def cells(self, model: Model, layer: int) -> list["Cell"]:
-        """The steered cells of a (model, layer); alpha = 0 is the baseline's."""
-        return steered_cells(model.name, layer, self.scenarios, self.alphas_of(model))
+        """The steered cells of a (model, layer), control arms included; alpha = 0 is the baseline's."""
+        return self.layer_cells(model.name, layer, self.alphas_of(model))
+
+    def layer_cells(self, model: str, layer: int | str, alphas: Sequence[float]) -> list["Cell"]:
+        """The same by names, which may be wildcards."""
+        return steered_cells(model, layer, self.scenarios, alphas, self.controls.arms(), self.criteria.trend_alpha)
 
     def unsteered_cells(self, model: Model) -> list["Cell"]:
         """The baseline and the prompted cells of a model: once per scenario."""
@@ -350,7 +385,7 @@ class Cell(NamedTuple):
     arm: str
     model: str
     scenario: str
-    layer: int | None = None
+    layer: int | str | None = None
     alpha: float = 0.0
 
     def path(self, root: Path) -> Path:
@@ -361,9 +396,17 @@ class Cell(NamedTuple):
         return root.joinpath(*parts)
 
 
-def steered_cells(model: str, layer: int, scenarios: Iterable[str], alphas: Iterable[float]) -> list[Cell]:
-    """The steered cells of a (model, layer), without alpha 0."""
-    return [Cell(PROBE_ARM, model, scenario, layer, alpha) for scenario in scenarios for alpha in alphas if alpha != 0]
+def steered_cells(
+    model: str, layer: int | str, scenarios: Sequence[str], alphas: Sequence[float], controls: Sequence[str], limit: float
+) -> list[Cell]:
+    """The cells of a (model, layer) without alpha 0: the probe's, and those of control arms, which stop at |alpha| = limit."""
+    return [
+        Cell(arm, model, scenario, layer, alpha)
+        for arm in (PROBE_ARM, *controls)
+        for scenario in scenarios
+        for alpha in alphas
+        if alpha != 0 and (arm == PROBE_ARM or abs(alpha) <= limit)
+    ]
 
 
 def unsteered_cells(model: str, scenarios: Iterable[str]) -> list[Cell]:

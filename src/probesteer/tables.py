@@ -113,6 +113,14 @@ def read_table(path: Path, columns: Iterable[str] | None = None, needs: Mapping[
     return table
 
 
+def column_names(path: Path) -> list[str]:
+    """The columns of a Parquet file; none where it is missing or broken, which reading it will say."""
+    try:
+        return pq.read_schema(path).names
+    except (pa.ArrowException, OSError):
+        return []
+
+
 def read_footer(path: Path) -> dict[bytes, bytes] | None:
     """The footer's metadata, or None for a file that is missing or broken."""
     try:

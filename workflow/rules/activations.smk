@@ -14,6 +14,7 @@ rule activations:
     params:
         concept=STUDY.concept_folder,
         pooling=STUDY.pooling,
+        ablations=STUDY.ablations,
     shell:
         "probesteer activations --card {input.card} --concept {params.concept} --pooling {params.pooling}"
-        " --output {output} 2> {log}"
+        " --ablations {params.ablations} --output {output} 2> {log}"

@@ -18,9 +18,11 @@ rule texts:
         scenarios=comma(STUDY.scenarios),
         layers=lambda wildcards: comma(STUDY.steering_layers_of(STUDY[wildcards.model])),
         alphas=lambda wildcards: comma(map(studies.alpha_label, STUDY.alphas_of(STUDY[wildcards.model]))),
+        controls=CONTROLS,
     shell:
         "probesteer texts --cells {params.cells} --model {wildcards.model} --concept {params.concept}"
-        " --layers {params.layers} --scenarios {params.scenarios} --alphas={params.alphas} --output {output} 2> {log}"
+        " --layers {params.layers} --scenarios {params.scenarios} --alphas={params.alphas} {params.controls}"
+        " --output {output} 2> {log}"
 
 
 rule score:

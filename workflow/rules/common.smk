@@ -24,6 +24,10 @@ STEERED = [model for model in STUDY.models if STUDY.steering_layers_of(model)]
 CELLS = [cell.path(STUDY.cells_root) for model in STEERED for cell in STUDY.all_cells(model)]
 FIGURES = ["auroc_by_layer"] + (["dose_response"] if STEERED else [])
 
+WORDS = [STUDY.concept_folder / concepts.WORDS_FILE] if (STUDY.concept_folder / concepts.WORDS_FILE).exists() else []
+ARMS = ",".join(STUDY.controls.arms())
+CONTROLS = f"--controls={ARMS} --control-limit {STUDY.criteria.trend_alpha}"
+
 # What all steering jobs of the study share.
 SWEEP = (
     f"--concept {STUDY.concept_folder} --scenarios {','.join(STUDY.scenarios)} --samples {STUDY.samples} --seed {STUDY.seed}"
@@ -63,6 +67,10 @@ def card_of(wildcards):
 def activations_of(wildcards):
     """The cache that holds the model's activations on the study's pairs."""
     return STUDY.activations_path(wildcards.model, STUDY.activations_key(STUDY[wildcards.model], TEXTS_DIGEST))
+
+
+def planted_option(wildcards, input):
+    return f"--planted {shlex.quote(str(input.planted))}" if input.planted else ""
 
 
 def token_limit(wildcards):

@@ -4,7 +4,7 @@
 rule aggregate:
     input:
         [STUDY.card_path(model) for model in STUDY.models],
-        [STUDY.detection_path(model, layer) for model in STUDY.models for layer in STUDY.layers_of(model)],
+        [STUDY.detection_path(model) for model in STUDY.models],
         [STUDY.scores_path(model, scorer) for model in STEERED for scorer in STUDY.scorers],
         [STUDY.probe_path(model, layer) for model in STEERED for layer in STUDY.steering_layers_of(model)],
     output:

@@ -1,9 +1,10 @@
-# A direction per (model, layer), and what it is worth on held-out pairs.
+# A direction per (model, layer), and what the directions of a model are worth on held-out pairs.
 
 
 rule probe:
     input:
-        activations_of,
+        activations=activations_of,
+        planted=lambda wildcards: STUDY[wildcards.model].planted(),
     output:
         ROOT / "probes/model={model}/layer={layer}/probe.safetensors",
     log:
@@ -14,27 +15,37 @@ rule probe:
         "probes"
     resources:
         **LIGHT_JOB,
+    params:
+        method=STUDY.method,
+        controls=ARMS,
+        seed=STUDY.seed,
+        planted=planted_option,
     shell:
-        "probesteer probe {input} --layer {wildcards.layer} --output {output} 2> {log}"
+        "probesteer probe {input.activations} --layer {wildcards.layer} --method {params.method}"
+        " --controls={params.controls} --seed {params.seed} {params.planted} --output {output} 2> {log}"
 
 
+# All layers of a model together: the choice of one is part of what is tested.
 rule detect:
     input:
         activations=activations_of,
         planted=lambda wildcards: STUDY[wildcards.model].planted(),
+        words=WORDS,
     output:
-        ROOT / "detection/model={model}/layer={layer}/detection.parquet",
+        ROOT / "detection/model={model}/detection.parquet",
     log:
-        ROOT / "logs/detect/{model}.{layer}.log",
+        ROOT / "logs/detect/{model}.log",
     benchmark:
-        ROOT / "benchmarks/detect/{model}.{layer}.tsv"
+        ROOT / "benchmarks/detect/{model}.tsv"
     group:
         "probes"
     resources:
         **LIGHT_JOB,
     params:
+        layers=lambda wildcards: comma(STUDY.layers_of(STUDY[wildcards.model])),
         seed=STUDY.seed,
-        planted=lambda wildcards, input: (f"--planted {shlex.quote(str(input.planted))}" if input.planted else ""),
+        planted=planted_option,
+        words=lambda wildcards, input: (f"--words {shlex.quote(str(input.words))}" if input.words else ""),
     shell:
-        "probesteer detect {input.activations} --layer {wildcards.layer} --seed {params.seed} {params.planted}"
+        "probesteer detect {input.activations} --layer={params.layers} --seed {params.seed} {params.planted} {params.words}"
         " --output {output} 2> {log}"

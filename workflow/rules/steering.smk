@@ -31,7 +31,7 @@ for number, (grid, models) in enumerate(STUDY.alpha_grids().items(), 1):
             probe=ROOT / "probes/model={model}/layer={layer}/probe.safetensors",
             concept=STUDY.concept_folder / "concept.yaml",
         output:
-            update([cell.path(STUDY.cells_root) for cell in studies.steered_cells("{model}", "{layer}", STUDY.scenarios, grid)]),
+            update([cell.path(STUDY.cells_root) for cell in STUDY.layer_cells("{model}", "{layer}", grid)]),
         log:
             ROOT / "logs/steer/{model}.{layer}.log",
         wildcard_constraints:
@@ -43,6 +43,8 @@ for number, (grid, models) in enumerate(STUDY.alpha_grids().items(), 1):
             tokens=token_limit,
             unit=STUDY.alpha_unit,
             alphas=comma(map(studies.alpha_label, grid)),
+            controls=CONTROLS,
         shell:
             "probesteer steer --card {input.card} --model {wildcards.model} --probe {input.probe} --layer {wildcards.layer}"
-            " --alpha-unit {params.unit} --alphas={params.alphas} --max-new-tokens {params.tokens} {params.sweep} 2> {log}"
+            " --alpha-unit {params.unit} --alphas={params.alphas} {params.controls}"
+            " --max-new-tokens {params.tokens} {params.sweep} 2> {log}"
