@@ -162,9 +162,38 @@ def score(args: argparse.Namespace) -> None:
     from probesteer.tables import read_table, write_table
 
     table = read_table(args.texts, needs=TEXT_COLUMNS).to_pandas()
-    scenarios = load_concept(args.concept).scenarios if args.concept else {}
-    prompts = {name: scenario.user_prompt() for name, scenario in scenarios.items()}
-    write_table(pa.Table.from_pandas(score(table, args.scorer, prompts), preserve_index=False), args.output)
+    concept = load_concept(args.concept) if args.concept else None
+    prompts = {name: scenario.user_prompt() for name, scenario in concept.scenarios.items()} if concept else {}
+    evidence = None
+    if args.scorer == "rubric":
+        from probesteer.judging import endpoint_rater, local_rater, rubric_evidence
+        from probesteer.tables import read_card
+
+        if concept is None or (args.judge is None) == (args.endpoint is None) or bool(args.endpoint) != bool(args.judge_name):
+            raise InputError("scorer rubric needs --concept and either --judge CARD or --endpoint URL with --judge-name NAME")
+        rater = local_rater(read_card(args.judge)) if args.judge else endpoint_rater(args.endpoint, args.judge_name)
+        evidence = rubric_evidence(table, concept, rater)
+    write_table(pa.Table.from_pandas(score(table, args.scorer, prompts, evidence), preserve_index=False), args.output)
+
+
+def agreement(args: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from probesteer.judging import AXES, agreement
+    from probesteer.tables import read_table
+
+    scores = read_table(args.scores, needs={**dict.fromkeys(["model", "scenario"], "text"), "evidence": "number"}).to_pandas()
+    try:
+        ratings = pd.read_csv(args.ratings)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{args.ratings}: not a readable CSV file") from error
+    if missing := [column for column in [*AXES, "rating"] if column not in ratings]:
+        raise InputError(f"{args.ratings}: column {missing[0]} is missing; it needs {', '.join([*AXES, 'rating'])}")
+    if not ratings["rating"].isin([0, 1, 2]).all():
+        row = int((~ratings["rating"].isin([0, 1, 2])).to_numpy().argmax())
+        raise InputError(f"{args.ratings}: row {row + 1}: rating {ratings['rating'][row]} is not 0, 1 or 2")
+    found = agreement(scores, ratings)
+    print(f"kappa {found['kappa']:.3f} [{found['lower']:.3f}, {found['upper']:.3f}] on {found['texts']} texts")
 
 
 def effects(args: argparse.Namespace) -> None:
@@ -291,9 +320,16 @@ def build_parser() -> Parser:
 
     add = verb(score, "score texts: columns model, layer, scenario, alpha, sample, text")
     add("texts", type=Path, metavar="TEXTS.parquet")
-    add("--scorer", required=True, help="published, lexical or grammar")
-    add("--concept", type=Path, help="concept folder, to remove echoes of its prompts")
+    add("--scorer", required=True, help="published, lexical, grammar or rubric")
+    add("--concept", type=Path, help="concept folder: echoes of its prompts are removed, and rubric asks by its rubrics")
+    add("--judge", type=Path, help="card of the model that rates by the rubric")
+    add("--endpoint", help="base URL of an OpenAI-compatible endpoint that rates; its key is read from PROBESTEER_JUDGE_KEY")
+    add("--judge-name", help="the model that the endpoint is asked for")
     add("--output", type=Path, required=True)
+
+    add = verb(agreement, "Cohen's kappa of scores with human ratings")
+    add("scores", type=Path, metavar="SCORES.parquet")
+    add("ratings", type=Path, metavar="RATINGS.csv", help="columns model, layer, scenario, alpha, sample, rating (0, 1 or 2)")
 
     add = verb(effects, "success rate per model, layer and scenario")
     add("scores", type=Path, metavar="SCORES.parquet")

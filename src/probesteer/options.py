@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from probesteer.study import Criteria, Model, Resources, Sampling, Study
+from probesteer.study import Controls, Criteria, Judge, Model, Resources, Sampling, Study
 from probesteer.tables import write_text
 
 SCHEMA, OPTIONS = Path("workflow/schemas/config.schema.json"), Path("config/README.md")
@@ -14,6 +14,8 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("Study", Study),
     ("models: a list of", Model),
     ("sampling:", Sampling),
+    ("controls:", Controls),
+    ("judge:", Judge),
     ("criteria:", Criteria),
     ("resources:", Resources),
 ]

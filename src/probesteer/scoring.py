@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pandas as pd
@@ -113,19 +113,22 @@ def likely(texts: pd.DataFrame) -> pd.Series:
     return varied & ~texts["code_like"] & (texts["nll"] <= texts["model"].map(bound))
 
 
-def score(texts: pd.DataFrame, scorer: str, prompts: dict[str, str] | None = None) -> pd.DataFrame:
+def score(
+    texts: pd.DataFrame, scorer: str, prompts: dict[str, str] | None = None, evidence: Sequence[int] | None = None
+) -> pd.DataFrame:
     """Score texts: needs TEXT_COLUMNS, keeps every column, and adds these.
 
     `scorer`; `evidence`, an integer, positive where the text shows the behaviour; `positive` (evidence > 0) and
     `negative` (evidence < 0); `distinct_2`, `repeated`, `code_like`, `empty`; `coherent_published`; and `coherent`, by
     likelihood where the texts carry `nll`, else by the published rule.
-    `prompts` maps scenarios to user prompts, for removing echoes. Raises InputError for an unknown scorer.
+    `prompts` maps scenarios to user prompts, for removing echoes; `evidence` is what a judge gave.
+    Raises InputError for an unknown scorer.
     """
-    if scorer not in SCORERS:
-        raise InputError(f"scorer {scorer!r}: choose one of {', '.join(SCORERS)}")
-    prompts = prompts or {}
-    rows = zip(texts["text"], texts["scenario"], strict=True)
-    evidence = [SCORERS[scorer](text, prompts.get(scenario, "")) for text, scenario in rows]
+    if evidence is None:
+        if scorer not in SCORERS:
+            raise InputError(f"scorer {scorer!r}: choose one of {', '.join([*SCORERS, 'rubric'])}")
+        rows = zip(texts["text"], texts["scenario"], strict=True)
+        evidence = [SCORERS[scorer](text, (prompts or {}).get(scenario, "")) for text, scenario in rows]
     scored = texts.assign(scorer=scorer, evidence=evidence)
     scored["positive"], scored["negative"] = scored["evidence"] > 0, scored["evidence"] < 0
     scored["distinct_2"] = scored["text"].map(distinct_2).astype(float)

@@ -44,7 +44,7 @@ SHARED = ("models", "activations")  # folders of results/
 PROMPTED_ARMS = {"prompted-positive": "positive", "prompted-negative": "negative"}  # unsteered, under the concept's prompts
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Scorer = Literal["published", "lexical", "grammar"]  # the names of scoring.SCORERS
+Scorer = Literal["published", "lexical", "grammar", "rubric"]  # the names of scoring.SCORERS, and the judge's
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Layer = Annotated[int, Field(ge=EMBEDDINGS)]
@@ -171,6 +171,23 @@ class Sampling(Options):
     """Token limit of a generation."""
 
 
+class Judge(Options):
+    """Who rates texts by the concept's rubric: a model on this machine, or an endpoint."""
+
+    model: Model | None = None
+    """A model that is loaded for it; the likeliest level is its answer."""
+    endpoint: Annotated[str, Field(pattern="^https?://")] | None = None
+    """Base URL of an OpenAI-compatible endpoint, up to /v1; its key is read from PROBESTEER_JUDGE_KEY."""
+    name: str | None = None
+    """The model that the endpoint is asked for."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "Judge":
+        if (self.model is None) == (self.endpoint is None) or (self.endpoint is None) != (self.name is None):
+            raise ValueError("give either model, or endpoint and name")
+        return self
+
+
 class Controls(Options):
     """Directions of the probe's length that should do nothing: orthogonal to it and, on organisms, to the planted one."""
 
@@ -262,6 +279,8 @@ class Study(Options):
     """A text's vector: the mean over its tokens, its last token, or the mean where it stands as the answer to its scenario."""
     scorers: Annotated[list[Scorer], Field(min_length=1), AfterValidator(_unique)]
     """Scorers of generated texts; the first one decides the verdict."""
+    judge: Judge | None = None
+    """Who rates for the scorer rubric."""
     criteria: Criteria = Criteria()
     """The bars of the verdict, one option each."""
     resources: Resources = Resources()
@@ -281,6 +300,8 @@ class Study(Options):
                     raise ValueError(f"models: {model.name} has no layer {layer}; its blocks are 0 to {blocks - 1}")
             if self.layers_of(model) in ([], [EMBEDDINGS]):
                 raise ValueError(f"models: {model.name} has no block among its layers; a verdict needs one")
+        if "rubric" in self.scorers and self.judge is None:
+            raise ValueError("scorers: rubric needs a judge; give one")
         if self.study in SHARED:
             raise ValueError(f"study: the name {self.study} is taken by a folder of results that studies share")
         return self
@@ -299,7 +320,7 @@ class Study(Options):
 
     def card_path(self, model: Model) -> Path:
         """Shared by all studies, as the activations are: the key holds what names the model."""
-        return Path("results/models") / model.name / f"{model.key}.json"
+        return card_path(model.name, model)
 
     def activations_key(self, model: Model, pairs_digest: str) -> str:
         """Names model, texts and pooling, so that studies can share a cache and never mix two."""
@@ -394,6 +415,11 @@ class Cell(NamedTuple):
         dose = [] if self.layer is None else [f"alpha={alpha_label(self.alpha)}"]
         parts = [f"arm={self.arm}", f"model={self.model}", *steered, f"scenario={self.scenario}", *dose, "cell.parquet"]
         return root.joinpath(*parts)
+
+
+def card_path(name: str, model: Model) -> Path:
+    """The card of a model under a name."""
+    return Path("results/models") / name / f"{model.key}.json"
 
 
 def steered_cells(

@@ -35,6 +35,8 @@ rule score:
         ROOT / "logs/score/{model}.{scorer}.log",
     benchmark:
         ROOT / "benchmarks/score/{model}.{scorer}.tsv"
+    wildcard_constraints:
+        scorer="(?!rubric).*",
     group:
         "scores"
     resources:
@@ -43,3 +45,23 @@ rule score:
         concept=STUDY.concept_folder,
     shell:
         "probesteer score {input.texts} --scorer {wildcards.scorer} --concept {params.concept} --output {output} 2> {log}"
+
+
+rule judge:
+    input:
+        texts=ROOT / "texts/model={model}/texts.parquet",
+        concept=STUDY.concept_folder / "concept.yaml",
+        card=JUDGE_CARDS,
+    output:
+        ROOT / "scores/model={model}/scorer=rubric/scores.parquet",
+    log:
+        ROOT / "logs/score/{model}.rubric.log",
+    benchmark:
+        ROOT / "benchmarks/score/{model}.rubric.tsv"
+    resources:
+        **JUDGE_JOB,
+    params:
+        concept=STUDY.concept_folder,
+        judge=judge_options,
+    shell:
+        "probesteer score {input.texts} --scorer rubric {params.judge} --concept {params.concept} --output {output} 2> {log}"

@@ -37,8 +37,13 @@ SWEEP = (
 )
 
 
+# The model that rates by the rubric, where the study has one on this machine.
+JUDGES = {f"judge.{STUDY.judge.model.name}": STUDY.judge.model} if STUDY.judge and STUDY.judge.model else {}
+JUDGE_CARDS = [studies.card_path(name, model) for name, model in JUDGES.items()]
+
+
 wildcard_constraints:
-    model="|".join(re.escape(model.name) for model in STUDY.models),
+    model="|".join(re.escape(name) for name in [*(model.name for model in STUDY.models), *JUDGES]),
     layer=r"-?\d+",
     scorer="|".join(map(re.escape, STUDY.scorers)),
     key="[0-9a-f]{12}",
@@ -51,7 +56,7 @@ def comma(values):
 
 def card_options(wildcards):
     """What names the model and its weights."""
-    model = STUDY[wildcards.model]
+    model = JUDGES.get(wildcards.model) or STUDY[wildcards.model]
     options = [f"--source {shlex.quote(model.source)} --blocks {model.block_count()} --dtype {model.dtype}"]
     options += [f"--revision {shlex.quote(model.revision)}"] if model.revision else []
     options += [] if model.chat_template else ["--no-chat-template"]
@@ -83,10 +88,26 @@ def model_memory(wildcards, attempt):
     return int((STUDY.resources.mem_mb + weights) * attempt)
 
 
+def judge_options(wildcards, input):
+    """How the judge is named to `probesteer score`."""
+    if input.card:
+        return f"--judge {shlex.quote(str(input.card))}"
+    return f"--endpoint {shlex.quote(STUDY.judge.endpoint)} --judge-name {shlex.quote(STUDY.judge.name)}"
+
+
+def judge_memory(wildcards, attempt):
+    """Host memory in MB of a rating job."""
+    weights = sum(6_000 * (model.parameters_b or 0) for model in JUDGES.values())
+    return int((STUDY.resources.mem_mb + weights) * attempt)
+
+
 def minutes(wildcards, attempt):
     """A retry gets more time."""
     return STUDY.resources.runtime * attempt
 
 
 MODEL_JOB = {"mem_mb": model_memory, "runtime": minutes} | ({"gpu": STUDY.resources.gpus} if STUDY.resources.gpus else {})
+JUDGE_JOB = {"mem_mb": judge_memory, "runtime": minutes} | (
+    {"gpu": STUDY.resources.gpus} if JUDGES and STUDY.resources.gpus else {}
+)
 LIGHT_JOB = {"mem_mb": STUDY.resources.mem_mb, "runtime": minutes}

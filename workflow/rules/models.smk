@@ -3,7 +3,7 @@
 
 rule model:
     input:
-        lambda wildcards: STUDY[wildcards.model].files(),
+        lambda wildcards: (JUDGES.get(wildcards.model) or STUDY[wildcards.model]).files(),
     output:
         card="results/models/{model}/{key}.json",
     log:
