@@ -34,3 +34,14 @@ def test_the_gpu_benchmark_runs_small_on_a_cpu():
     assert 0 < float(rows["capture, share of the measured matrix rate"].rstrip(" %")) <= 100
     assert float(rows["sweep, tokens per second"].replace(",", "")) > 0
     assert float(rows["sweep, share of the memory-bandwidth roofline"].rstrip(" %")) > 0
+
+
+def test_the_calibration_runs_small():
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks/calibration.py", "detection", "intervals", "steering", "--sets", "8"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {"### detection", "### intervals", "### steering"} <= set(done.stdout.splitlines())
+    assert "nan" not in done.stdout

@@ -14,7 +14,7 @@ def word_pattern(word: str) -> re.Pattern[str]:
     """A lower-case word with its regular inflections, between word boundaries."""
     if word.endswith("e"):
         stem, endings = word[:-1], "e|es|ed|ing"
-    elif word.endswith("y"):
+    elif re.search("[^aeiou]y$", word):
         stem, endings = word[:-1], "y|ies|ied|ying"
     else:
         stem, endings = word, f"|s|ed|{re.escape(word[-1])}?ing"
