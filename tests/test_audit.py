@@ -23,6 +23,7 @@ from probesteer.lm.capture import pooled_activations
 from probesteer.lm.generate import Request, generate
 from probesteer.lm.hooks import steering
 from probesteer.lm.load import render_prompt
+from probesteer.lm.preflight import preflight
 from probesteer.lm.request import push_rows
 from probesteer.published import replication
 from probesteer.robustness import left_out, residualised
@@ -344,6 +345,14 @@ def test_the_published_numbers_stand_beside_ours_with_the_reason_where_they_part
     printed = table[(table["model"] == "qwen2.5-7b") & (table["claim"] == "auroc") & (table["at"] == "layer 16")].iloc[0]
     assert (printed["printed"], printed["by_published_rule"], printed["ours"]) == (1.0, 0.7, 0.9), "one block apart"
     assert "block before" in printed["why"]
+
+
+def test_a_preflight_looks_at_access_weights_architecture_disk_and_gpu_before_anything_is_queued(monkeypatch):
+    """Every refusal has a test of its own beside the loopback hub."""
+    monkeypatch.chdir(ROOT)
+    found = preflight(load_study(DEFAULT))
+    assert {finding.what for finding in found} == {"access", "weights", "architecture", "chat template", "disk"}
+    assert {finding.status for finding in found} == {"ok"}
 
 
 # Detection on the cache that a study writes

@@ -15,10 +15,10 @@ FLOORS = [
     {"study", "tables", "options", "progress"},
     {"concepts", "directions", "duplicates", "grammar", "stats", "wordlists"},
     {
-        *("lm.batch", "lm.blocks", "lm.cache", "lm.capture", "lm.generate", "lm.hooks", "lm.likelihood", "lm.load"),
-        *("lm.prefill", "lm.request", "lm.sampling", "lm.train"),
+        *("lm.batch", "lm.blocks", "lm.cache", "lm.capture", "lm.generate", "lm.hooks", "lm.judge", "lm.likelihood", "lm.load"),
+        *("lm.preflight", "lm.prefill", "lm.request", "lm.sampling", "lm.train"),
     },
-    {"activations", "detection", "effects", "evidence", "robustness", "scoring", "selection", "steering", "surface"},
+    {"activations", "detection", "effects", "evidence", "judging", "robustness", "scoring", "selection", "steering", "surface"},
     {"council", "figures", "history", "published", "report"},
     {"cli"},
 ]

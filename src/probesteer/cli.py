@@ -58,7 +58,21 @@ def check(args: argparse.Namespace) -> None:
     study = load_study(DEFAULT, *args.configfile)
     check_study(study)
     cells = sum(len(list(study.all_cells(model))) for model in study.models)
+    unknown = 0
+    if not args.static:
+        from probesteer.lm.preflight import PROBLEM, UNKNOWN, preflight
+
+        found = preflight(study)
+        width = max(len(finding.model) for finding in found)
+        for finding in found:
+            print(f"{finding.model:{width}}  {finding.what:13}  {finding.status:7}  {finding.detail}")
+        problems = [f"{finding.model}: {finding.what}: {finding.detail}" for finding in found if finding.status == PROBLEM]
+        if problems:
+            raise InputError("\n".join(problems))
+        unknown = sum(finding.status == UNKNOWN for finding in found)
     print(f"study {study.study}: {len(study.models)} models, {cells} steering cells, concept {study.concept}; no problem found")
+    if unknown:
+        print(f"{unknown} of the lines above could not be checked from here")
 
 
 def model(args: argparse.Namespace) -> None:
@@ -247,8 +261,9 @@ def build_parser() -> Parser:
         sub.set_defaults(run=run)
         return sub.add_argument  # type: ignore[return-value]
 
-    add = verb(check, "check a study and its concept")
+    add = verb(check, "check a study, its concept and, with the hub, disk and GPU, its models")
     add("--configfile", type=Path, nargs="*", default=[], help=f"study files, layered over {DEFAULT}")
+    add("--static", action="store_true", help="only what the files say: no hub, disk or GPU is asked")
 
     add = verb(model, "write a model's card: digest, architecture, size")
     add("--name", required=True)

@@ -44,14 +44,14 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Check:
-    """One rule's finding on one model; `source` is the table that it read."""
+    """One rule's finding on one model; `table` is where it read the model's row."""
 
     role: str
     check: str
     model: str
     status: str
     evidence: str
-    source: str
+    table: str
 
 
 def select_layers(detection: pd.DataFrame, selection: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:

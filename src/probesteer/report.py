@@ -319,7 +319,10 @@ def markdown_table(table: pd.DataFrame, columns: Sequence[str] | None = None) ->
     shown = [column for column in (columns or table.columns) if column in table and column not in bounds]
     lines = [[column.replace("_", " ") for column in shown], ["---"] * len(shown)]
     for row in table.astype(object).to_dict("records"):
-        lines.append([escape_markdown(with_interval(row, column)) for column in shown])
+        cells = {column: escape_markdown(with_interval(row, column)) for column in shown}
+        if cells.get("table") in TABLES:
+            cells["table"] = f"[{cells['table']}](tables/{cells['table']}.csv)"
+        lines.append(list(cells.values()))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

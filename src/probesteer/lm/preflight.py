@@ -1,0 +1,143 @@
+"""Can the models of a study be had and run? Looked at before anything is queued, without downloading weights."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from transformers import AutoConfig
+
+from probesteer.study import Model, Study
+
+OK, UNKNOWN, PROBLEM = "ok", "unknown", "problem"
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}  # a parameter's
+HEADROOM = 1.5  # of a model's weights, for keys, values and activations
+TEMPLATES = ("chat_template.jinja", "chat_template.json")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at."""
+
+    model: str
+    what: str
+    status: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a checkpoint consists of."""
+
+    sizes: dict[str, int]
+    folder: Path | None
+    """Where it lies, for a local one."""
+    revision: str | None
+
+
+def preflight(study: Study) -> list[Finding]:
+    """Findings on every model of a study, and on the room for all of them together."""
+    found: list[Finding] = []
+    missing = 0
+    for model in study.models:
+        files, access = reach(model)
+        found.append(access)
+        if files:
+            found += inspect(model, files)
+            missing += 0 if files.folder else sum(size for name, size in files.sizes.items() if not cached(model, name))
+    return [*found, *room(study, missing)]
+
+
+def reach(model: Model) -> tuple[Files | None, Finding]:
+    """The files of a model, from its folder or from the hub; None where they cannot be listed."""
+    folder = Path(model.source)
+    if folder.is_dir():
+        sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+        return Files(sizes, folder, None), Finding(model.name, "access", OK, f"folder {folder}")
+    where = f"{model.source} at {model.revision}"
+    api = HfApi()
+    try:
+        info = api.model_info(model.source, revision=model.revision, files_metadata=True)
+        if info.gated:
+            api.auth_check(model.source)
+    except GatedRepoError:
+        return None, Finding(model.name, "access", PROBLEM, f"{where}: gated; accept its terms on the hub and set HF_TOKEN")
+    except RevisionNotFoundError:
+        return None, Finding(model.name, "access", PROBLEM, f"{where}: there is no such revision")
+    except RepositoryNotFoundError:
+        return None, Finding(model.name, "access", PROBLEM, f"{where}: no such repository, or HF_TOKEN does not open it")
+    except (OfflineModeIsEnabled, HTTPError, OSError) as error:
+        return None, Finding(model.name, "access", UNKNOWN, f"{where}: the hub cannot be asked ({type(error).__name__})")
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    return Files(sizes, None, info.sha), Finding(model.name, "access", OK, f"{where}: commit {info.sha}")
+
+
+def inspect(model: Model, files: Files) -> Iterator[Finding]:
+    """Weights, architecture, blocks and chat template of a model whose files are known."""
+
+    def finding(what: str, good: bool, detail: str) -> Finding:
+        return Finding(model.name, what, OK if good else PROBLEM, detail)
+
+    weights = {name: size for name, size in files.sizes.items() if name.endswith(".safetensors")}
+    if not weights:
+        yield finding("weights", False, "no .safetensors files; pickles are not loaded, convert them")
+    else:
+        empty = [name for name, size in weights.items() if size == 0]
+        yield finding("weights", not empty, f"{empty[0]} is empty" if empty else f"{sum(weights.values()) / 1e9:.2f} GB")
+    try:
+        source = str(files.folder) if files.folder else model.source
+        config = AutoConfig.from_pretrained(source, revision=files.revision, trust_remote_code=model.trust_remote_code)
+        blocks = config.get_text_config().num_hidden_layers
+        detail = f"{config.model_type}, {blocks} blocks"
+        same = model.blocks in (None, blocks)
+        yield finding("architecture", same, detail if same else f"{detail}; the study says {model.blocks}")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        yield finding("architecture", False, str(error).strip().splitlines()[0])
+    if model.chat_template:
+        known = has_template(model, files)
+        yield finding("chat template", known, "there is one" if known else "there is none; set chat_template: false")
+
+
+def has_template(model: Model, files: Files) -> bool:
+    """Whether a tokenizer brings a chat template."""
+    if any(name in files.sizes for name in TEMPLATES):
+        return True
+    name = "tokenizer_config.json"
+    if name not in files.sizes:
+        return False
+    path = files.folder / name if files.folder else Path(hf_hub_download(model.source, name, revision=files.revision))
+    return bool(json.loads(path.read_text(encoding="utf-8")).get("chat_template"))
+
+
+def cached(model: Model, name: str) -> bool:
+    """Whether a file of a hub model is in the cache already."""
+    return isinstance(try_to_load_from_cache(model.source, name, revision=model.revision), str)
+
+
+def room(study: Study, missing: int) -> Iterator[Finding]:
+    """Disk for what is still to download, and GPU memory for the largest model."""
+    cache = Path(constants.HF_HUB_CACHE)
+    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    status = OK if missing <= free else PROBLEM
+    yield Finding("all", "disk", status, f"{missing / 1e9:.2f} GB to download, {free / 1e9:.2f} GB free in {there}")
+    largest = max(study.models, key=lambda model: (model.parameters_b or 0) * BYTES[model.dtype])
+    needed = HEADROOM * (largest.parameters_b or 0) * 1e9 * BYTES[largest.dtype]
+    if not study.resources.gpus or not needed:
+        return
+    if not torch.cuda.is_available():
+        yield Finding(largest.name, "GPU memory", UNKNOWN, f"{needed / 1e9:.0f} GB needed; there is no GPU on this machine")
+        return
+    memory = sum(torch.cuda.mem_get_info(device)[0] for device in range(torch.cuda.device_count()))
+    status = OK if needed <= memory else PROBLEM
+    yield Finding(largest.name, "GPU memory", status, f"{needed / 1e9:.0f} GB needed, {memory / 1e9:.0f} GB free")

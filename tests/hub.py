@@ -1,0 +1,86 @@
+"""A model hub on loopback: the part of the protocol that the huggingface_hub client needs, over folders of checkpoints."""
+
+import hashlib
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+COMMIT = "c" * 40
+
+
+@dataclass
+class Repository:
+    """A checkpoint's folder under an id, at one commit and the branch main."""
+
+    folder: Path
+    gated: bool = False
+
+
+@dataclass
+class Hub:
+    """Serves repositories; a gated one opens to TOKEN alone."""
+
+    repositories: dict[str, Repository] = field(default_factory=dict)
+    token: str = "hf_open"
+
+    def start(self) -> str:
+        """Start serving; returns the endpoint."""
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
+            def do_GET(self) -> None:
+                path = self.path.partition("?")[0].strip("/").split("/")
+                api = path[:2] == ["api", "models"]
+                owner = path[2:4] if api else path[:2]
+                repository = hub.repositories.get("/".join(owner))
+                rest = path[4:] if api else path[2:]
+                if repository is None:
+                    return self.refuse(404, "RepoNotFound")
+                if api and rest == ["auth-check"]:
+                    return self.refuse(403, "GatedRepo") if self.shut(repository) else self.reply({})
+                revision = rest[1] if len(rest) > 1 else "main"
+                if revision not in ("main", COMMIT):
+                    return self.refuse(404, "RevisionNotFound")
+                if api:
+                    files = [{"rfilename": p.name, "size": p.stat().st_size} for p in sorted(repository.folder.iterdir())]
+                    info = {"id": "/".join(owner), "sha": COMMIT, "gated": "auto" if repository.gated else False}
+                    return self.reply({**info, "siblings": files, "private": False, "tags": [], "downloads": 0})
+                file = repository.folder / "/".join(rest[2:])
+                if self.shut(repository):
+                    return self.refuse(403, "GatedRepo")
+                if not file.is_file():
+                    return self.refuse(404, "EntryNotFound")
+                self.send(file.read_bytes(), {"X-Repo-Commit": COMMIT})
+
+            def shut(self, repository: Repository) -> bool:
+                return repository.gated and self.headers.get("Authorization") != f"Bearer {hub.token}"
+
+            def refuse(self, status: int, code: str) -> None:
+                self.send(b"", {"X-Error-Code": code, "X-Error-Message": code}, status)
+
+            def reply(self, value: dict) -> None:
+                self.send(json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+            def send(self, body: bytes, headers: dict[str, str], status: int = 200) -> None:
+                self.send_response(status)
+                etag = f'"{hashlib.sha256(body).hexdigest()}"'
+                for name, value in {**headers, "ETag": etag, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(body)
+
+            def log_message(self, *_arguments: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def stop(self) -> None:
+        self.server.shutdown()
