@@ -153,5 +153,5 @@ def test_the_config_knows_every_scorer():
 
     from probesteer.study import Scorer
 
-    assert set(get_args(Scorer)) == set(SCORERS)
+    assert set(get_args(Scorer)) == {*SCORERS, "rubric"}  # which a judge gives
     assert scoring.SCORERS["grammar"]("I choose the old man over the route.", "") == 1
