@@ -78,15 +78,19 @@ class World:
         path.write_text(yaml.safe_dump(small | options))
         return path
 
-    def snakemake(self, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+        """Start Snakemake in this folder."""
         command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *map(str, arguments)]
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **environment},
-        )
+        path = f"{environment.pop('PATH', os.environ['PATH'])}"
+        programs = {"PATH": f"{Path(sys.executable).parent}:{path}"}
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, cwd=self.folder, env={**os.environ, **environment, **programs}, **output)
+
+    def snakemake(self, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake in this folder to its end."""
+        process = self.start(*arguments, **environment)
+        stdout, stderr = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def run(self, study: Path, *arguments: str) -> None:
         done = self.snakemake("--configfile", study, "--keep-incomplete", *arguments)

@@ -19,7 +19,7 @@ FLOORS = [
         *("lm.preflight", "lm.prefill", "lm.request", "lm.sampling", "lm.train"),
     },
     {"activations", "detection", "effects", "evidence", "judging", "robustness", "scoring", "selection", "steering", "surface"},
-    {"council", "figures", "history", "published", "report"},
+    {"council", "figures", "history", "plan", "published", "report"},
     {"cli"},
 ]
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}

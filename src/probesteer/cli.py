@@ -75,6 +75,15 @@ def check(args: argparse.Namespace) -> None:
         print(f"{unknown} of the lines above could not be checked from here")
 
 
+def plan(args: argparse.Namespace) -> None:
+    from probesteer.concepts import check_study
+    from probesteer.plan import plan_study, render_plan
+
+    study = load_study(DEFAULT, *args.configfile)
+    check_study(study)
+    print(render_plan(study, plan_study(study), args.gpus))
+
+
 def model(args: argparse.Namespace) -> None:
     from probesteer.lm.load import model_card
     from probesteer.tables import write_json
@@ -138,13 +147,15 @@ def _sweep(args: argparse.Namespace) -> Any:
 
 def _fill(args: argparse.Namespace, cells: list[Cell], probe: Any) -> None:
     from probesteer.steering import compute_cells, stale_cells
-    from probesteer.tables import read_card
+    from probesteer.tables import only_writer, read_card
 
     card, sweep = read_card(args.card), _sweep(args)
-    todo = stale_cells(cells, args.cells, sweep, card, probe)
-    print(f"{len(cells) - len(todo)} of {len(cells)} cells are up to date, {len(todo)} to compute", file=sys.stderr)
-    if todo:
-        compute_cells(todo, args.cells, sweep, card, probe, args.batch_rows)
+    job = "baseline" if probe is None else f"layer={args.layer}"
+    with only_writer(args.cells / "locks" / f"model={args.model}" / job):
+        todo = stale_cells(cells, args.cells, sweep, card, probe)
+        print(f"{len(cells) - len(todo)} of {len(cells)} cells are up to date, {len(todo)} to compute", file=sys.stderr)
+        if todo:
+            compute_cells(todo, args.cells, sweep, card, probe, args.batch_rows)
 
 
 def baseline(args: argparse.Namespace) -> None:
@@ -264,6 +275,10 @@ def build_parser() -> Parser:
     add = verb(check, "check a study, its concept and, with the hub, disk and GPU, its models")
     add("--configfile", type=Path, nargs="*", default=[], help=f"study files, layered over {DEFAULT}")
     add("--static", action="store_true", help="only what the files say: no hub, disk or GPU is asked")
+
+    add = verb(plan, "what a study takes: jobs, hours, disk, cost")
+    add("--configfile", type=Path, nargs="*", default=[], help=f"study files, layered over {DEFAULT}")
+    add("--gpus", type=positive_int, default=1, help="GPUs that work at the same time, for the wall time")
 
     add = verb(model, "write a model's card: digest, architecture, size")
     add("--name", required=True)

@@ -1,8 +1,10 @@
 """Parquet tables: written whole or not at all, with the fingerprint of what determines them in the footer."""
 
+import fcntl
 import json
 import os
 import resource
+import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +31,26 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path` (a POSIX lock, which ends with its process, also over NFS).
+
+    Raises InputError where another process holds it: a job whose Snakemake died goes on, and must not get a second writer.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise InputError(f"{path}: {holder} is writing these results; wait for it, or end it, and run again") from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

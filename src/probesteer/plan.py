@@ -1,0 +1,106 @@
+"""What a study will cost before it runs: jobs, hours, disk and money, from model sizes and from what earlier cells cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from probesteer.concepts import PAIRS_FILE, WORDS_FILE, load_pairs
+from probesteer.study import Cell, Model, Study
+from probesteer.tables import read_cost
+from probesteer.wordlists import load_words
+
+# Assumptions, where no earlier cell of the model says more: a card with 1 TB/s of memory and 100 TFLOP/s that is reached.
+BANDWIDTH, FLOPS = 1e12, 1e14
+STEP_OVERHEAD = 0.015  # seconds of a decoding step beside reading weights
+LOAD_RATE = 1e9  # bytes per second from disk to device
+BYTES = 2  # a parameter's
+TEXT_TOKENS = 150
+CELL_BYTES = 20_000
+MEASURED, ASSUMED = "earlier cells", "model size"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a model of a study takes."""
+
+    model: str
+    jobs: int
+    """Jobs that load the model: activations, baseline, one per steered layer."""
+    light_jobs: int
+    cells: int
+    missing: int
+    """Cells that are not there yet; what is there is assumed to be up to date."""
+    seconds: float
+    """Of the jobs that load the model, for what is missing."""
+    disk: float
+    """Bytes of activations and cells, and of the weights of a hub model."""
+    source: str
+    """Where the seconds come from."""
+
+
+def plan_model(study: Study, model: Model, texts: int) -> Plan:
+    """The plan of one model; `texts` is how many texts are captured."""
+    layers = study.steering_layers_of(model)
+    groups = [study.unsteered_cells(model) if layers else [], *(study.cells(model, n) for n in layers)]
+    cells = [cell for group in groups for cell in group]
+    missing = [cell for cell in cells if not cell.path(study.cells_root).exists()]
+    per_cell, source = cell_seconds(study, model, cells)
+    parameters = parameters_of(model)
+    loads = sum(any(not cell.path(study.cells_root).exists() for cell in group) for group in groups)
+    captured = study.root.parent.joinpath("activations", f"model={model.name}").exists()
+    capture = 0.0 if captured else texts * TEXT_TOKENS * 2 * parameters / FLOPS
+    load = BYTES * parameters / LOAD_RATE * (loads + (not captured))
+    hidden = (parameters / (12 * model.block_count())) ** 0.5  # a block has about 12 hidden^2 parameters
+    disk = texts * (model.block_count() + 1) * hidden * 4 + len(missing) * CELL_BYTES
+    disk += 0 if Path(model.source).is_dir() else BYTES * parameters
+    jobs = loads + (not captured)
+    light = 2 + len(study.layers_of(model)) + len(study.scorers) if layers else 1 + len(study.layers_of(model))
+    return Plan(model.name, jobs, light, len(cells), len(missing), per_cell * len(missing) + capture + load, disk, source)
+
+
+def parameters_of(model: Model) -> float:
+    """Number of parameters: as the study says, or from the size of a local folder's weights."""
+    if model.parameters_b:
+        return model.parameters_b * 1e9
+    return sum(path.stat().st_size for path in Path(model.source).glob("*.safetensors")) / BYTES
+
+
+def cell_seconds(study: Study, model: Model, cells: Sequence[Cell]) -> tuple[float, str]:
+    """Seconds of a cell: the median of what earlier cells of the model took, or an estimate from its size."""
+    costs = [read_cost(cell.path(study.cells_root)) for cell in cells if cell.path(study.cells_root).exists()]
+    if known := [cost["seconds"] for cost in costs if "seconds" in cost]:
+        return median(known), MEASURED
+    step = BYTES * parameters_of(model) / BANDWIDTH + STEP_OVERHEAD
+    batches = -(-len(cells) * study.samples // study.resources.batch_rows)
+    return study.max_new_tokens_of(model) * step * batches / max(1, len(cells)), ASSUMED
+
+
+def plan_study(study: Study) -> list[Plan]:
+    """The plans of all models, in order."""
+    draws = 1 + (study.ablations if load_words(study.concept_folder / WORDS_FILE) else 0)
+    texts = 2 * len(load_pairs(study.concept_folder / PAIRS_FILE)) * draws
+    return [plan_model(study, model, texts) for model in study.models]
+
+
+def render_plan(study: Study, plans: Sequence[Plan], gpus: int) -> str:
+    """The plans as aligned text, with sums; wall time packs the models' jobs on `gpus` GPUs, largest first."""
+    header = ["model", "model jobs", "light jobs", "cells", "to compute", "hours", "disk GB", "hours from"]
+    rows = [
+        [p.model, p.jobs, p.light_jobs, p.cells, p.missing, f"{p.seconds / 3600:.2f}", f"{p.disk / 1e9:.2f}", p.source]
+        for p in plans
+    ]
+    hours = sum(p.seconds for p in plans) / 3600
+    queues = [0.0] * gpus
+    for plan in sorted(plans, key=lambda one: -one.seconds):
+        for _job in range(plan.jobs):
+            queues[queues.index(min(queues))] += plan.seconds / plan.jobs / 3600
+    rows.append(["all", *(sum(getattr(p, name) for p in plans) for name in ("jobs", "light_jobs", "cells", "missing"))])
+    rows[-1] += [f"{hours:.2f}", f"{sum(p.disk for p in plans) / 1e9:.2f}", ""]
+    table = [header, *([str(value) for value in row] for row in rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    lines = ["  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    lines.append(f"about {max(queues):.2f} hours on {gpus} GPU{'s' * (gpus > 1)}, and one aggregate job")
+    if (price := study.resources.price_per_gpu_hour) is not None:
+        lines.append(f"about {hours * price * max(1, study.resources.gpus):.2f} at {price} per GPU hour")
+    return "\n".join(lines)

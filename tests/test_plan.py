@@ -1,0 +1,62 @@
+"""What a study will take, and that two jobs never write the same cells."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, World
+
+from probesteer.cli import main
+from probesteer.errors import InputError
+from probesteer.plan import ASSUMED, MEASURED, plan_study, render_plan
+from probesteer.study import DEFAULT, load_study
+from probesteer.tables import only_writer
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from probesteer.tables import only_writer
+with only_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_plan_counts_jobs_and_cells_and_says_where_its_hours_come_from(monkeypatch, finished: World):
+    monkeypatch.chdir(finished.folder)
+    done = plan_study(load_study(DEFAULT, finished.folder / "config/studies/small.yaml"))[0]
+    assert (done.cells, done.missing, done.jobs, done.source) == (22, 0, 0, MEASURED)
+    fresh = load_study(DEFAULT, finished.folder / "config/studies/small.yaml").model_copy(update={"study": "fresh"})
+    new = plan_study(fresh)[0]
+    assert (new.missing, new.jobs, new.source) == (22, 2, ASSUMED) and new.seconds > 0
+    assert "earlier cells" in render_plan(fresh, [done], 1)
+
+
+def test_more_gpus_shorten_a_plan_and_a_price_is_multiplied(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    study = load_study(DEFAULT, ROOT / "config/studies/paper.yaml")
+    study = study.model_copy(update={"resources": study.resources.model_copy(update={"price_per_gpu_hour": 100.0})})
+    plans = plan_study(study)
+    lines = [render_plan(study, plans, gpus).splitlines() for gpus in (1, 4)]
+    hours = [float(text[-2].split()[1]) for text in lines]
+    assert hours[0] > hours[1] > 0
+    total = sum(plan.seconds for plan in plans) / 3600
+    assert lines[0][-1].startswith(f"about {100 * total:.2f} at 100.0")
+
+
+def test_the_plan_verb_refuses_a_study_that_is_wrong(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert main(["plan", "--configfile", "none.yaml"]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_second_writer_leaves_with_one_line_and_a_dead_lock_is_none(tmp_path):
+    lock = tmp_path / "locks/job"
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    with pytest.raises(InputError, match=f"process {holder.pid} on .* is writing these results"), only_writer(lock):
+        pass
+    holder.kill()
+    holder.wait()
+    with only_writer(lock):
+        pass
