@@ -11,12 +11,12 @@ from conftest import ORGANISMS, ROOT
 
 from probesteer.activations import cache_rows, read_layer
 from probesteer.concepts import load_pairs
-from probesteer.council import Evidence, engineer_variance
+from probesteer.council import Evidence, devil_leak, engineer_variance
 from probesteer.detection import evaluate
+from probesteer.detection_table import detection_rows
 from probesteer.directions import METHODS, Probe, control_directions, mean_difference
 from probesteer.duplicates import near_duplicate_clusters
 from probesteer.effects import mean_success, of_arm, success_rates, trends
-from probesteer.evidence import detection_rows
 from probesteer.history import reassess
 from probesteer.lm.blocks import decoder_blocks
 from probesteer.lm.capture import pooled_activations
@@ -145,6 +145,9 @@ def test_splits_are_grouped_by_scenario_and_near_duplicate_cluster_and_scenarios
         ("without_generator", "two"),
     }
     assert all(row["estimate"] > 0.9 and row["lower"] < row["estimate"] for row in rows)
+    for leaks, status in ((0, "PASS"), (2, "WARN"), (9, "FAIL")):
+        council = pd.DataFrame([{"model": "m", "leaking_groups": leaks, "test_groups": 30}])
+        assert [check.status for check in devil_leak(Evidence(Criteria(), council, pd.DataFrame()))] == [status]
 
 
 def test_pooling_leaves_out_position_zero_and_geometry_says_how_many_dimensions_carry_the_direction(organism):

@@ -124,8 +124,8 @@ def probe(args: argparse.Namespace) -> None:
 def detect(args: argparse.Namespace) -> None:
     import pyarrow as pa
 
+    from probesteer.detection_table import DETECTION_SCHEMA, detection_inputs, detection_rows
     from probesteer.directions import load_planted
-    from probesteer.evidence import DETECTION_SCHEMA, detection_inputs, detection_rows
     from probesteer.tables import read_inputs, write_table
     from probesteer.wordlists import load_words
 

@@ -15,6 +15,7 @@ PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
 FEW_GROUPS, ENOUGH_GROUPS = 6, 12  # below 6 groups a label permutation cannot reach p = 0.05 reliably
 ENDED = 0.5  # share of unsteered texts
 EXCESS = 0.1  # success rate of the published rule above the strict one
+LEAKS = 0.1  # share of the test clusters
 CONCENTRATED = 0.5  # share of the direction's squared norm in 1 % of its dimensions
 CONTROL_SHARE = 0.5  # of the probe's rate change, by a control direction
 TREND = "dose-response trend"
@@ -208,6 +209,15 @@ def devil_surface(evidence: Evidence) -> Iterator[Check]:
         yield Check("Devil's Advocate", "surface baselines", row.model, status, text, "details")
 
 
+def devil_leak(evidence: Evidence) -> Iterator[Check]:
+    """No cluster of near-duplicates lies on both sides of the split: the probe would have seen the test."""
+    for row in evidence.council.itertuples():
+        leaks = getattr(row, "leaking_groups", 0)
+        status = graded(leaks == 0, leaks <= LEAKS * row.test_groups)
+        text = f"{leaks:.0f} of {row.test_groups:.0f} test clusters have near-duplicates among the training pairs"
+        yield Check("Devil's Advocate", "near-duplicates across the split", row.model, status, text, "selection")
+
+
 def devil_embeddings(evidence: Evidence) -> Iterator[Check]:
     """The words alone, as the input embeddings see them, must not do as well as the selected block."""
     embeddings = evidence.detection[evidence.detection["layer"] == EMBEDDINGS].set_index("model")["auroc"]
@@ -330,6 +340,7 @@ CHECKS: list[Callable[[Evidence], Iterator[Check]]] = [
     engineer_cost,
     engineer_truncation,
     devil_surface,
+    devil_leak,
     devil_embeddings,
     devil_ablation,
     devil_form,

@@ -14,10 +14,10 @@ from probesteer import figures
 from probesteer.activations import cache_inputs
 from probesteer.concepts import WORDS_FILE, Concept, data_digest, load_scenarios
 from probesteer.council import Evidence, deliberate, judge_trends, select_layers
+from probesteer.detection_table import detection_inputs
 from probesteer.directions import Probe, load_probe
 from probesteer.effects import CELL, RULES, control_trends, dose_response, mean_success, of_arm, success_rates, trends
 from probesteer.errors import InputError
-from probesteer.evidence import detection_inputs
 from probesteer.history import HISTORY, reassess
 from probesteer.published import replication
 from probesteer.steering import Sweep, stale_cells
@@ -87,7 +87,7 @@ def models_table(cards: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 def detection_tables(
     study: Study, cards: Mapping[str, Mapping[str, Any]], texts_digest: str, words: Sequence[str]
 ) -> dict[str, pd.DataFrame]:
-    """What `evidence.detection_rows` found, of all models.
+    """What `detection_table.detection_rows` found, of all models.
 
     detection: a row per (model, layer), every metric of `detection.evaluate` with its interval. selection: a row per model.
     details: the metrics that come several times, long. Raises InputError for a result made from other inputs than the study's.

@@ -48,6 +48,7 @@ def detection_rows(
         metric_row("selected_layer", Estimate(chosen.layer)),
         metric_row("selection_p", Estimate(chosen.p)),
         metric_row("nested_auroc", Estimate(chosen.nested_auroc)),
+        metric_row("leaking_groups", Estimate(float(len(set(first.groups[first.train]) & set(first.groups[~first.train]))))),
         *surface_rows(first, [read_layer(path, layers[0], draw) for draw in draws], words),
     ]
     rows = [{"layer": None, **row} for row in whole]
