@@ -42,7 +42,7 @@ class Plan:
 def plan_model(study: Study, model: Model, texts: int) -> Plan:
     """The plan of one model; `texts` is how many texts are captured."""
     layers = study.steering_layers_of(model)
-    groups = [study.unsteered_cells(model) if layers else [], *(study.cells(model, n) for n in layers)]
+    groups = study.jobs_cells(model)
     cells = [cell for group in groups for cell in group]
     missing = [cell for cell in cells if not cell.path(study.cells_root).exists()]
     per_cell, source = cell_seconds(study, model, cells)

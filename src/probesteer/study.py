@@ -376,12 +376,15 @@ class Study(Options):
         """The baseline and the prompted cells of a model: once per scenario."""
         return unsteered_cells(model.name, self.scenarios)
 
+    def jobs_cells(self, model: Model) -> list[list["Cell"]]:
+        """The cells of each job of a model that is steered at all: the baseline's, then those of each layer."""
+        layers = self.steering_layers_of(model)
+        return [self.unsteered_cells(model), *(self.cells(model, layer) for layer in layers)] if layers else []
+
     def all_cells(self, model: Model) -> Iterator["Cell"]:
         """Every cell of a model that is steered at all."""
-        if layers := self.steering_layers_of(model):
-            yield from self.unsteered_cells(model)
-        for layer in layers:
-            yield from self.cells(model, layer)
+        for cells in self.jobs_cells(model):
+            yield from cells
 
     def alpha_grids(self) -> dict[tuple[float, ...], list[str]]:
         """The distinct alpha grids with the names of the steered models that use them."""
