@@ -8,11 +8,11 @@ import numpy as np
 from sklearn.cluster import KMeans
 
 from probesteer.directions import mean_difference
-from probesteer.selection import LayerNull, contrast, permuted_labels, select
+from probesteer.selection import PERMUTATIONS, LayerNull, contrast, permuted_labels, select
 from probesteer.stats import auroc, auroc_interval, bootstrap_weights, percentile_interval, permutation_p, wins
 
 NUMERICS = 3  # bump by hand when the same inputs give other numbers
-PERMUTATIONS, RANDOM_DIRECTIONS, MATCHED_DIRECTIONS, BOOTSTRAPS, SPLITS, KMEANS_SEEDS = 1000, 100, 1000, 2000, 100, 10
+RANDOM_DIRECTIONS, MATCHED_DIRECTIONS, BOOTSTRAPS, SPLITS, KMEANS_SEEDS = 100, 1000, 2000, 100, 10
 TOP_SHARE = 0.01  # of the dimensions
 
 
