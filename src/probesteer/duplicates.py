@@ -32,5 +32,10 @@ def near_duplicate_clusters(pairs: Sequence[tuple[str, ...]]) -> np.ndarray:
     candidates = {pair for groups in owners.values() for pair in combinations(groups, 2)}
     near = [pair for pair in candidates if any(len(a & b) >= NEAR * len(a | b) for a in sets[pair[0]] for b in sets[pair[1]])]
     left, right = np.array(near, dtype=int).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(near)), (left, right)), shape=(len(sets), len(sets)))
+    return linked(left, right, len(sets))
+
+
+def linked(left: np.ndarray, right: np.ndarray, size: int) -> np.ndarray:
+    """The connected component of each of `size` things, where left[i] and right[i] are linked: int (size,)."""
+    graph = coo_array((np.ones(len(left)), (left, right)), shape=(size, size))
     return connected_components(graph, directed=False)[1]

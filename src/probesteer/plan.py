@@ -43,20 +43,21 @@ def plan_model(study: Study, model: Model, texts: int) -> Plan:
     """The plan of one model; `texts` is how many texts are captured."""
     layers = study.steering_layers_of(model)
     groups = study.jobs_cells(model)
-    cells = [cell for group in groups for cell in group]
-    missing = [cell for cell in cells if not cell.path(study.cells_root).exists()]
-    per_cell, source = cell_seconds(study, model, cells)
+    there = [[cell for cell in group if cell.path(study.cells_root).exists()] for group in groups]
+    cells, done = sum(map(len, groups)), [cell for group in there for cell in group]
+    missing = cells - len(done)
+    per_cell, source = cell_seconds(study, model, cells, done)
     parameters = parameters_of(model)
-    loads = sum(any(not cell.path(study.cells_root).exists() for cell in group) for group in groups)
+    loads = sum(len(found) < len(group) for found, group in zip(there, groups, strict=True))
     captured = study.root.parent.joinpath("activations", f"model={model.name}").exists()
     capture = 0.0 if captured else texts * TEXT_TOKENS * 2 * parameters / FLOPS
     load = BYTES * parameters / LOAD_RATE * (loads + (not captured))
     hidden = (parameters / (12 * model.block_count())) ** 0.5  # a block has about 12 hidden^2 parameters
-    disk = texts * (model.block_count() + 1) * hidden * 4 + len(missing) * CELL_BYTES
+    disk = texts * (model.block_count() + 1) * hidden * 4 + missing * CELL_BYTES
     disk += 0 if Path(model.source).is_dir() else BYTES * parameters
     jobs = loads + (not captured)
     light = 2 + len(study.layers_of(model)) + len(study.scorers) if layers else 1 + len(study.layers_of(model))
-    return Plan(model.name, jobs, light, len(cells), len(missing), per_cell * len(missing) + capture + load, disk, source)
+    return Plan(model.name, jobs, light, cells, missing, per_cell * missing + capture + load, disk, source)
 
 
 def parameters_of(model: Model) -> float:
@@ -66,14 +67,14 @@ def parameters_of(model: Model) -> float:
     return sum(path.stat().st_size for path in Path(model.source).glob("*.safetensors")) / BYTES
 
 
-def cell_seconds(study: Study, model: Model, cells: Sequence[Cell]) -> tuple[float, str]:
-    """Seconds of a cell: the median of what earlier cells of the model took, or an estimate from its size."""
-    costs = [read_cost(cell.path(study.cells_root)) for cell in cells if cell.path(study.cells_root).exists()]
+def cell_seconds(study: Study, model: Model, cells: int, done: Sequence[Cell]) -> tuple[float, str]:
+    """Seconds of each of `cells` cells: the median of what those that are done took, or an estimate from the model's size."""
+    costs = [read_cost(cell.path(study.cells_root)) for cell in done]
     if known := [cost["seconds"] for cost in costs if "seconds" in cost]:
         return median(known), MEASURED
     step = BYTES * parameters_of(model) / BANDWIDTH + STEP_OVERHEAD
-    batches = -(-len(cells) * study.samples // study.resources.batch_rows)
-    return study.max_new_tokens_of(model) * step * batches / max(1, len(cells)), ASSUMED
+    batches = -(-cells * study.samples // study.resources.batch_rows)
+    return study.max_new_tokens_of(model) * step * batches / max(1, cells), ASSUMED
 
 
 def plan_study(study: Study) -> list[Plan]:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from probesteer.duplicates import linked
 from probesteer.stats import auroc, permutation_p
 from probesteer.study import EMBEDDINGS
 
@@ -50,9 +49,7 @@ def merged_folds(folds: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """
     names, fold = np.unique(folds, return_inverse=True)
     units, group = np.unique(groups, return_inverse=True)
-    size = len(names) + len(units)
-    graph = coo_array((np.ones(len(fold)), (fold, len(names) + group)), shape=(size, size))
-    joined = connected_components(graph, directed=False)[1][fold]
+    joined = linked(fold, len(names) + group, len(names) + len(units))[fold]
     return joined if len(np.unique(joined)) > 1 else group % FOLDS
 
 
@@ -104,7 +101,7 @@ def select(
     layers = sorted(activations)
     test: list[np.ndarray] = []
     cv: list[np.ndarray] = []
-    outer: list[list[np.ndarray]] = []
+    outer: list[list[float]] = []
     inner: list[np.ndarray] = []
     for layer in layers:
         wide = activations[layer].astype(np.float64)
@@ -112,14 +109,14 @@ def select(
         test.append(refitted_aurocs(gram, draws, train, ~train))
         per_fold = [refitted_aurocs(gram, draws, train & ~out, out) for out in outs]
         cv.append(np.nanmean(per_fold, axis=0))
-        outer.append(per_fold)
-        # with a second fold left out as well: [a][b] is the score of fold b where fold a is not seen
-        without = np.full((len(outs), len(outs), draws.shape[1]), np.nan)
+        outer.append([float(areas[0]) for areas in per_fold])
+        # with a second fold left out as well: [a][b] is the observed score of fold b where fold a is not seen
+        without = np.full((len(outs), len(outs)), np.nan)
         for a, b in combinations(range(len(outs)), 2):
             fit = train & ~outs[a] & ~outs[b]
             if fit.any():
-                without[a, b] = refitted_aurocs(gram, draws, fit, outs[b])
-                without[b, a] = refitted_aurocs(gram, draws, fit, outs[a])
+                without[a, b] = refitted_aurocs(gram, draws[:, :1], fit, outs[b])[0]
+                without[b, a] = refitted_aurocs(gram, draws[:, :1], fit, outs[a])[0]
         inner.append(np.nanmean(without, axis=1))
     candidates = [i for i, layer in enumerate(layers) if layer != EMBEDDINGS] or [0]
     columns = np.arange(draws.shape[1])
@@ -127,8 +124,8 @@ def select(
     best = np.array(candidates)[np.nanargmax(cv_of[candidates], axis=0)]  # ties: the earliest block
     chosen = test_of[best, columns]
     largest = np.nanmax(test_of[candidates], axis=0)
-    inner_best = np.array(candidates)[np.argmax(np.nan_to_num(np.array(inner)[candidates, :, 0]), axis=0)]
-    nested = np.array(outer)[inner_best, np.arange(len(outs)), 0]
+    inner_best = np.array(candidates)[np.argmax(np.nan_to_num(np.array(inner)[candidates]), axis=0)]
+    nested = np.array(outer)[inner_best, np.arange(len(outs))]
     by_layer = {
         layer: LayerNull(
             float(cv_of[i, 0]),

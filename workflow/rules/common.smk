@@ -54,9 +54,14 @@ def comma(values):
     return ",".join(map(str, values))
 
 
+def model_of(wildcards):
+    """The stanza of a model, or of the judge."""
+    return JUDGES.get(wildcards.model) or STUDY[wildcards.model]
+
+
 def card_options(wildcards):
     """What names the model and its weights."""
-    model = JUDGES.get(wildcards.model) or STUDY[wildcards.model]
+    model = model_of(wildcards)
     options = [f"--source {shlex.quote(model.source)} --blocks {model.block_count()} --dtype {model.dtype}"]
     options += [f"--revision {shlex.quote(model.revision)}"] if model.revision else []
     options += [] if model.chat_template else ["--no-chat-template"]
@@ -82,10 +87,14 @@ def token_limit(wildcards):
     return STUDY.max_new_tokens_of(STUDY[wildcards.model])
 
 
-def model_memory(wildcards, attempt):
-    """Host memory in MB of a job that loads the model: 4 bytes a parameter, half as much again, and the study's base."""
-    weights = 6_000 * (STUDY[wildcards.model].parameters_b or 0)
+def host_memory(models, attempt):
+    """Host memory in MB of a job that loads models: 4 bytes a parameter, half as much again, and the study's base."""
+    weights = sum(6_000 * (model.parameters_b or 0) for model in models)
     return int((STUDY.resources.mem_mb + weights) * attempt)
+
+
+def model_memory(wildcards, attempt):
+    return host_memory([STUDY[wildcards.model]], attempt)
 
 
 def judge_options(wildcards, input):
@@ -96,9 +105,7 @@ def judge_options(wildcards, input):
 
 
 def judge_memory(wildcards, attempt):
-    """Host memory in MB of a rating job."""
-    weights = sum(6_000 * (model.parameters_b or 0) for model in JUDGES.values())
-    return int((STUDY.resources.mem_mb + weights) * attempt)
+    return host_memory(JUDGES.values(), attempt)
 
 
 def minutes(wildcards, attempt):
@@ -106,8 +113,7 @@ def minutes(wildcards, attempt):
     return STUDY.resources.runtime * attempt
 
 
-MODEL_JOB = {"mem_mb": model_memory, "runtime": minutes} | ({"gpu": STUDY.resources.gpus} if STUDY.resources.gpus else {})
-JUDGE_JOB = {"mem_mb": judge_memory, "runtime": minutes} | (
-    {"gpu": STUDY.resources.gpus} if JUDGES and STUDY.resources.gpus else {}
-)
+GPU = {"gpu": STUDY.resources.gpus} if STUDY.resources.gpus else {}
+MODEL_JOB = {"mem_mb": model_memory, "runtime": minutes} | GPU
+JUDGE_JOB = {"mem_mb": judge_memory, "runtime": minutes} | (GPU if JUDGES else {})
 LIGHT_JOB = {"mem_mb": STUDY.resources.mem_mb, "runtime": minutes}

@@ -3,7 +3,7 @@
 
 rule model:
     input:
-        lambda wildcards: (JUDGES.get(wildcards.model) or STUDY[wildcards.model]).files(),
+        lambda wildcards: model_of(wildcards).files(),
     output:
         card="results/models/{model}/{key}.json",
     log:
