@@ -27,4 +27,4 @@ rule all:
     default_target: True
     input:
         REPORT / "report.html",
-        CELLS,
+        unfinished,

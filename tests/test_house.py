@@ -11,7 +11,7 @@ from conftest import ROOT
 
 SOURCE = ROOT / "src/probesteer"
 FLOORS = [
-    {"errors"},
+    {"errors", "seal"},
     {"study", "tables", "options", "progress"},
     {"concepts", "directions", "duplicates", "grammar", "stats", "wordlists"},
     {

@@ -86,25 +86,26 @@ def plan(args: argparse.Namespace) -> None:
 
 def model(args: argparse.Namespace) -> None:
     from probesteer.lm.load import model_card
-    from probesteer.tables import write_json
+    from probesteer.tables import write_card
 
     card = model_card(
         args.name, args.source, args.revision, args.dtype, not args.no_chat_template, args.trust_remote_code, args.blocks
     )
-    write_json(args.output, card)
+    write_card(args.output, card)
 
 
 def activations(args: argparse.Namespace) -> None:
     from probesteer.activations import cache_rows, write_activations
     from probesteer.concepts import PAIRS_FILE, WORDS_FILE, data_digest, load_pairs, load_scenarios
-    from probesteer.tables import read_card
+    from probesteer.tables import only_writer, read_card
     from probesteer.wordlists import load_words
 
     pairs = load_pairs(args.concept / PAIRS_FILE)
     concept = load_scenarios(args.concept, [pair.scenario for pair in pairs])
     rows = cache_rows(pairs, load_words(args.concept / WORDS_FILE), args.ablations)
     data = data_digest(args.concept, args.pooling, args.ablations)
-    write_activations(read_card(args.card), rows, concept, data, args.pooling, args.output)
+    with only_writer(args.output.with_suffix(".lock")):
+        write_activations(read_card(args.card), rows, concept, data, args.pooling, args.output)
 
 
 def probe(args: argparse.Namespace) -> None:

@@ -9,8 +9,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from probesteer.errors import InputError
+from probesteer.seal import BLANK, SEAL
 from probesteer.study import PROBE_ARM
-from probesteer.tables import atomic
+from probesteer.tables import sealed
 
 
 def mean_difference(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, float]:
@@ -118,9 +119,10 @@ def save_probe(probe: Probe, path: Path) -> None:
         "index_base": "0",
         "separation": repr(probe.separation),
         "residual_norm": repr(probe.residual_norm),
+        SEAL: BLANK,
     }
     tensors = {f"direction.{probe.layer}.{arm}": direction for arm, direction in probe.controls.items()}
-    with atomic(path) as beside:
+    with sealed(path) as beside:
         save_file({f"direction.{probe.layer}": probe.direction, **tensors}, beside, metadata=metadata)
 
 

@@ -335,6 +335,9 @@ class Study(Options):
     def detection_path(self, model: Model) -> Path:
         return self.root / "detection" / f"model={model.name}" / "detection.parquet"
 
+    def texts_path(self, model: Model) -> Path:
+        return self.root / "texts" / f"model={model.name}" / "texts.parquet"
+
     def scores_path(self, model: Model, scorer: str) -> Path:
         return self.root / "scores" / f"model={model.name}" / f"scorer={scorer}" / "scores.parquet"
 
@@ -386,6 +389,18 @@ class Study(Options):
         for cells in self.jobs_cells(model):
             yield from cells
 
+    def results(self, texts_digest: str) -> Iterator[Path]:
+        """Every sealed file that the study makes beside its cells; `texts_digest` is that of what activations depend on."""
+        for model in self.models:
+            steered = self.steering_layers_of(model)
+            yield self.card_path(model)
+            yield self.activations_path(model.name, self.activations_key(model, texts_digest))
+            yield from (self.probe_path(model, layer) for layer in steered)
+            yield self.detection_path(model)
+            if steered:
+                yield self.texts_path(model)
+                yield from (self.scores_path(model, scorer) for scorer in self.scorers)
+
     def alpha_grids(self) -> dict[tuple[float, ...], list[str]]:
         """The distinct alpha grids with the names of the steered models that use them."""
         grids: dict[tuple[float, ...], list[str]] = {}
@@ -417,7 +432,7 @@ class Cell(NamedTuple):
         steered = [] if self.layer is None else [f"layer={self.layer}"]
         dose = [] if self.layer is None else [f"alpha={alpha_label(self.alpha)}"]
         parts = [f"arm={self.arm}", f"model={self.model}", *steered, f"scenario={self.scenario}", *dose, "cell.parquet"]
-        return root.joinpath(*parts)
+        return root / "/".join(parts)
 
 
 def card_path(name: str, model: Model) -> Path:

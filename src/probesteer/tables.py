@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from probesteer.errors import InputError
+from probesteer.seal import BLANK, SEAL, is_whole, seal
 from probesteer.study import digest
 
 FINGERPRINT, INPUTS, COST = b"probesteer.fingerprint", b"probesteer.inputs", b"probesteer.cost"
@@ -53,6 +54,14 @@ def only_writer(path: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def sealed(path: Path) -> Iterator[Path]:
+    """As `atomic`, for a file whose writer leaves a blank seal in it."""
+    with atomic(path) as beside:
+        yield beside
+        seal(beside)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic(path) as beside:
@@ -64,19 +73,26 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
+def write_card(path: Path, card: Mapping[str, Any]) -> None:
+    """Write a model card: sealed JSON."""
+    with sealed(path) as beside:
+        beside.write_text(json.dumps({**card, SEAL: BLANK}, indent=1) + "\n", encoding="utf-8")
+
+
 def read_card(path: Path) -> dict[str, Any]:
     """Read the model card that `probesteer model` wrote. Raises InputError."""
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
+        card.pop(SEAL, None)
         return {**card, "digest": card["digest"], "source": card["source"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a model card; write one with `probesteer model`") from error
 
 
 def write_table(
     table: pa.Table, path: Path, inputs: Mapping[str, Any] | None = None, cost: Mapping[str, float] | None = None
 ) -> None:
-    """Write a Parquet file atomically. `inputs` is what determines the table: it and its digest go into the footer.
+    """Write a sealed Parquet file. `inputs` is what determines the table: it and its digest go into the footer.
 
     `cost` (seconds, memory) goes there too but not into the fingerprint.
     """
@@ -92,13 +108,17 @@ def write_row_groups(
     """Write at least one table of one schema, a row group each, as they come; `cost` is asked when all are written."""
     rest = iter(tables)
     first = next(rest)
-    with atomic(path) as beside, pq.ParquetWriter(beside, first.schema, compression="zstd") as writer:
+    with (
+        sealed(path) as beside,
+        pq.ParquetWriter(beside, first.schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
         for table in chain([first], rest):
             writer.write_table(table)
         if inputs is not None:
             writer.add_key_value_metadata({FINGERPRINT: digest(inputs), INPUTS: json.dumps(inputs, sort_keys=True)})
         if (spent := cost()) is not None:
             writer.add_key_value_metadata({COST: json.dumps(spent)})
+        writer.add_key_value_metadata({SEAL: BLANK})
 
 
 KINDS: dict[str, Callable[[pa.DataType], bool]] = {
@@ -115,7 +135,7 @@ def read_table(path: Path, columns: Iterable[str] | None = None, needs: Mapping[
     Raises InputError where the file is missing or broken, or a needed column is missing or of another kind.
     """
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
         names = file.schema_arrow.names
         table = file.read(columns=None if columns is None else list(columns))
     except FileNotFoundError as error:
@@ -153,8 +173,7 @@ def read_footer(path: Path) -> dict[bytes, bytes] | None:
 
 def is_fresh(path: Path, inputs: Mapping[str, Any]) -> bool:
     """Whether the file at `path` is whole and was made from exactly these inputs."""
-    footer = read_footer(path)
-    return footer is not None and footer.get(FINGERPRINT) == digest(inputs).encode()
+    return is_whole(path) and (read_footer(path) or {}).get(FINGERPRINT) == digest(inputs).encode()
 
 
 def read_cost(path: Path) -> dict[str, float]:

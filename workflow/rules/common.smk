@@ -3,9 +3,10 @@
 import re
 import shlex
 import sys
+from itertools import chain
 from pathlib import Path
 
-from probesteer import concepts
+from probesteer import concepts, seal
 from probesteer import study as studies
 from probesteer.errors import InputError
 
@@ -21,7 +22,6 @@ ROOT = STUDY.root
 REPORT = ROOT / "council"
 TEXTS = concepts.data_files(STUDY.concept_folder, STUDY.pooling)
 STEERED = [model for model in STUDY.models if STUDY.steering_layers_of(model)]
-CELLS = [cell.path(STUDY.cells_root) for model in STEERED for cell in STUDY.all_cells(model)]
 FIGURES = ["auroc_by_layer"] + (["dose_response"] if STEERED else [])
 
 WORDS = [STUDY.concept_folder / concepts.WORDS_FILE] if (STUDY.concept_folder / concepts.WORDS_FILE).exists() else []
@@ -47,6 +47,18 @@ wildcard_constraints:
     layer=r"-?\d+",
     scorer="|".join(map(re.escape, STUDY.scorers)),
     key="[0-9a-f]{12}",
+
+
+def unfinished(wildcards):
+    """One missing cell of every job that has some, which plans the job; and results that are damaged are made again.
+
+    Snakemake sees by itself whether an input of a job is there, not whether it is whole.
+    """
+    jobs = [[cell.path(STUDY.cells_root) for cell in cells] for model in STEERED for cells in STUDY.jobs_cells(model)]
+    states = {path: seal.state(path) for path in chain(STUDY.results(TEXTS_DIGEST), *jobs)}
+    workflow.dag.forcefiles.update(str(path) for path, state in states.items() if state == seal.DAMAGED)
+    missing = [[path for path in cells if states[path] == seal.MISSING] for cells in jobs]
+    return [paths[0] for paths in missing if paths]
 
 
 def comma(values):
