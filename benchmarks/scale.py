@@ -1,13 +1,12 @@
 """What planning costs as a study grows: python benchmarks/scale.py   prints a Markdown table.
 
 Each size is 5 layers x 5 scenarios x 11 alphas per model, one arm. It is planned as a new study, and once more with one model
-added where all others are finished: every result is then a copy of one small sealed file, which Snakemake takes for the real one.
+added where all others are finished: every result is then a copy of one small sealed file.
 """
 
 import argparse
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys

@@ -78,12 +78,13 @@ class World:
         path.write_text(yaml.safe_dump(small | options))
         return path
 
-    def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
-        """Start Snakemake in this folder."""
+    def start(self, *arguments: str | Path, quiet: bool = False, **environment: str) -> subprocess.Popen[str]:
+        """Start Snakemake in this folder, with its output piped, or dropped for who does not read it."""
         command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *map(str, arguments)]
         path = f"{environment.pop('PATH', os.environ['PATH'])}"
         programs = {"PATH": f"{Path(sys.executable).parent}:{path}"}
-        output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        pipe = subprocess.DEVNULL if quiet else subprocess.PIPE
+        output = {"stdout": pipe, "stderr": pipe, "text": True}
         return subprocess.Popen(command, cwd=self.folder, env={**os.environ, **environment, **programs}, **output)
 
     def snakemake(self, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -128,6 +129,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world in which the small study has run."""
     world = make_world(tmp_path_factory.mktemp("finished"))
     world.run(world.study())
+    return world
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A world in which the embedded study has run."""
+    world = make_world(tmp_path_factory.mktemp("demo"))
+    done = world.snakemake("--profile", "profiles/local")
+    assert done.returncode == 0, done.stderr[-3000:]
     return world
 
 

@@ -1,19 +1,10 @@
 """The embedded default study: what its report must show, on pairs that no setting was tuned on."""
 
 import pandas as pd
-import pytest
-from conftest import World, make_world
+from conftest import World
 from scipy.stats import spearmanr
 
 PLANTED = ["llama", "phi3", "qwen2"]
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> World:
-    world = make_world(tmp_path_factory.mktemp("demo"))
-    done = world.snakemake("--profile", "profiles/local")
-    assert done.returncode == 0, done.stderr[-3000:]
-    return world
 
 
 def table(world: World, name: str) -> pd.DataFrame:

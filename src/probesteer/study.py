@@ -235,7 +235,7 @@ class Resources(Options):
     mem_mb: Count = 2000
     """Host memory of a job without a model, and the part of a model job that does not depend on the model's size."""
     runtime: Count = 60
-    """Minutes of a job's first attempt."""
+    """Minutes of a job's first attempt with a model of up to 8 billion parameters; larger ones get more in proportion."""
     price_per_gpu_hour: Annotated[float, Field(ge=0)] | None = None
     """Price for the report's cost table; none prints hours only."""
 
@@ -416,6 +416,13 @@ class Study(Options):
     def save(self, path: str | Path) -> None:
         """Write the study with every default filled in; `load_study` reads it back."""
         Path(path).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    def is_saved(self, path: Path) -> bool:
+        """Whether the file at `path` is what `save` writes of this study."""
+        try:
+            return path.read_text(encoding="utf-8") == self.model_dump_json(indent=1) + "\n"
+        except (OSError, UnicodeDecodeError):
+            return False
 
 
 class Cell(NamedTuple):

@@ -24,8 +24,13 @@ FINGERPRINT, INPUTS, COST = b"probesteer.fingerprint", b"probesteer.inputs", b"p
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it when the block ends well, and vanishes otherwise."""
+    """A temporary path beside `path` that replaces it when the block ends well, and vanishes otherwise.
+
+    What a killed writer of the same file left is removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield beside

@@ -1,4 +1,7 @@
-"""A private Slurm of one node on loopback: munge, slurmctld and slurmd, each with a folder, a socket and a port of its own."""
+"""A private Slurm of one node on loopback: munge, slurmctld and slurmd, with folders, sockets and ports of their own.
+
+With accounting, MariaDB and slurmdbd too, and jobs need an account.
+"""
 
 import contextlib
 import os
@@ -9,10 +12,11 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol"]
+PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "slurmdbd", "mariadbd"]
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 CONFIG = """ClusterName=probesteer
 SlurmctldHost={host}(127.0.0.1)
@@ -32,7 +36,12 @@ SlurmdLogFile={folder}/slurmd.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
-AccountingStorageType=accounting_storage/none
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill,UsePss
+KillWait=2
+SlurmdTimeout=60
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SlurmdParameters=config_overrides
@@ -44,7 +53,31 @@ GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=32000 Gres=gpu:fake:2 State=UNKNOWN
 PartitionName=cpu Nodes={host} Default=YES MaxTime=1440 State=UP
 PartitionName=gpu Nodes={host} MaxTime=2880 State=UP
+PartitionName=urgent Nodes={host} PriorityTier=10 State=UP
 """
+NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none\n"
+ACCOUNTING = """AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={database_port}
+AccountingStoragePass={folder}/munge.socket
+AccountingStorageEnforce=associations
+"""
+DATABASE = """AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={database_port}
+SlurmUser=root
+LogFile={folder}/slurmdbd.log
+PidFile={folder}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={mariadb_port}
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm
+"""
+ACCOUNT = "lab"
 
 
 def missing() -> list[str]:
@@ -74,18 +107,22 @@ class Slurm:
     """A running cluster; `environment` makes the Slurm commands of a child process talk to it."""
 
     folder: Path
+    accounting: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
         return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": f"{self.folder / 'bin'}:{PATH}"}
 
     def start(self) -> None:
-        """Start the three daemons and wait until the node is idle. Raises RuntimeError with the logs where it is not."""
+        """Start the daemons and wait until the node is idle. Raises RuntimeError with the logs where it is not."""
         for name in ("state", "spool", "bin"):
             (self.folder / name).mkdir(parents=True)
         host = socket.gethostname()
-        ports = {"controller_port": free_port(), "node_port": free_port()}
-        (self.folder / "slurm.conf").write_text(CONFIG.format(host=host, folder=self.folder, **ports))
+        ports = {name: free_port() for name in ("controller_port", "node_port", "database_port", "mariadb_port")}
+        config = CONFIG + (ACCOUNTING if self.accounting else NO_ACCOUNTING)
+        for name, text in {"slurm.conf": config, "slurmdbd.conf": DATABASE}.items():
+            (self.folder / name).write_text(text.format(host=host, folder=self.folder, **ports))
+            (self.folder / name).chmod(0o600)
         for number in range(2):
             os.mknod(self.folder / f"gpu{number}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
         (self.folder / "gres.conf").write_text(f"Name=gpu Type=fake File={self.folder}/gpu[0-1]\n")
@@ -97,18 +134,52 @@ class Slurm:
         (self.folder / "munge.key").chmod(0o600)
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         self.run("munged", "--force", *(f"--{option}={self.folder}/munge.{name}" for option, name in files.items()))
-        self.run("slurmctld", "-i", "-f", self.folder / "slurm.conf")
+        if self.accounting:
+            self.start_database(ports["mariadb_port"])
+        self.start_controller()
         self.start_node()
+
+    def start_database(self, port: int) -> None:
+        """Start MariaDB and slurmdbd, and give root an account."""
+        data = self.folder / "mariadb"
+        own = ("--no-defaults", f"--datadir={data}", "--user=root")
+        self.run("mariadb-install-db", *own, "--auth-root-authentication-method=normal")
+        with (self.folder / "mariadb.log").open("w") as log:
+            files = (f"--socket={self.folder}/mariadb.socket", f"--pid-file={self.folder}/mariadb.pid")
+            network = ("--bind-address=127.0.0.1", f"--port={port}")
+            subprocess.Popen(["mariadbd", *own, *files, *network], stdout=log, stderr=log, env={**os.environ, "PATH": PATH})
+        grant = (
+            "CREATE DATABASE slurm; CREATE USER slurm@127.0.0.1 IDENTIFIED BY 'slurm'; GRANT ALL ON slurm.* TO slurm@127.0.0.1"
+        )
+        self.until(lambda: self.query(grant))
+        self.run("slurmdbd")
+        for words in ("cluster probesteer", f"account {ACCOUNT}", f"user root account={ACCOUNT}"):
+            self.until(lambda words=words: self.run("sacctmgr", "-i", "add", *words.split(), check=False).returncode == 0)
+
+    def query(self, sql: str) -> bool:
+        """Whether MariaDB answers a statement."""
+        client = ("mariadb", "--no-defaults", f"--socket={self.folder}/mariadb.socket", "-uroot", "-e", sql)
+        return self.run(*client, check=False).returncode == 0
+
+    def until(self, done: Callable[[], bool], seconds: float = 30) -> None:
+        """Wait until something is so. Raises RuntimeError with the logs where it does not come about."""
+        limit = time.monotonic() + seconds
+        while not done():
+            if time.monotonic() > limit:
+                raise RuntimeError("\n".join(path.read_text()[-1500:] for path in self.folder.glob("*.log")))
+            time.sleep(0.2)
+
+    def start_controller(self) -> None:
+        self.run("slurmctld", "-i", "-f", self.folder / "slurm.conf")
 
     def start_node(self) -> None:
         """Start slurmd and wait for the node."""
         self.run("slurmd", "-f", self.folder / "slurm.conf")
-        for _ in range(100):
-            state = self.run("sinfo", "-h", "-o", "%T", check=False).stdout.split()
-            if state and set(state) <= {"idle", "mixed", "allocated"}:
-                return
-            time.sleep(0.2)
-        raise RuntimeError("\n".join(path.read_text()[-1500:] for path in self.folder.glob("*.log")))
+        self.until(lambda: self.states() != [] and set(self.states()) <= {"idle", "mixed", "allocated"})
+
+    def states(self) -> list[str]:
+        """States of the node, as its partitions see it."""
+        return self.run("sinfo", "-h", "-o", "%T", check=False).stdout.split()
 
     def run(self, *command: object, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a Slurm command against this cluster."""
@@ -126,11 +197,15 @@ class Slurm:
     def stop(self) -> None:
         """Stop what was started: jobs first, then the daemons by their pid files."""
         self.run("scancel", "--user=root", check=False)
-        for name in ("slurmd", "slurmctld", "munge"):
-            with contextlib.suppress(OSError, ValueError):
-                pid = int((self.folder / f"{name}.pid").read_text())
-                os.kill(pid, signal.SIGTERM)
-                for _ in range(50):
-                    os.kill(pid, 0)
-                    time.sleep(0.1)
-                os.kill(pid, signal.SIGKILL)
+        for name in ("slurmd", "slurmctld", "slurmdbd", "mariadb", "munge"):
+            self.kill(name, signal.SIGTERM)
+
+    def kill(self, daemon: str, sent: signal.Signals = signal.SIGKILL) -> None:
+        """Send a daemon a signal and wait for its end, which is forced after five seconds."""
+        with contextlib.suppress(OSError, ValueError):
+            pid = int((self.folder / f"{daemon}.pid").read_text())
+            os.kill(pid, sent)
+            for _ in range(50):
+                os.kill(pid, 0)
+                time.sleep(0.1)
+            os.kill(pid, signal.SIGKILL)

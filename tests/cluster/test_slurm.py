@@ -1,16 +1,27 @@
 """The study on a real Slurm: a private node on loopback, the shipped profile, and the tables of a local run."""
 
-import time
-
 import pandas as pd
 import pytest
+import yaml
 from conftest import World, make_world
-from slurm import Slurm, missing
+from faults import FAULTS, Fault, finished_world, suffer, wait_for
+from slurm import ACCOUNT, Slurm, missing
 
 from probesteer.tables import FINGERPRINT, read_footer
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"no private Slurm on this machine: {', '.join(missing())}")
-MODEL_RULES = ("activations", "baseline", "steer")
+MODEL_RULES = {"activations": 1, "baseline": 1, "steer": 1}  # jobs a model
+GPU = {"resources": {"gpus": 1, "mem_mb": 1500}}
+IN_EVERY_TEST_RUN = {
+    ("scancel after some cells", "steer"),
+    ("SIGKILL of the worker after some cells", "steer"),
+    ("SIGKILL of Snakemake", "activations"),
+    ("SIGKILL of slurmd", "baseline"),
+    ("memory limit", "steer"),
+    ("disk full", "activations"),
+    ("results read-only", "steer"),
+    ("`.snakemake/` lost, study changed", "finished"),
+}
 
 
 @pytest.fixture(scope="session")
@@ -23,20 +34,21 @@ def slurm(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="session")
 def submitted(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A world in which the small study has run through Slurm, with a GPU for each job that loads a model."""
+    """A world in which the embedded study has run through Slurm, with a GPU for each job that loads a model."""
     world = make_world(tmp_path_factory.mktemp("submitted"))
-    study = world.study(resources={"gpus": 1, "mem_mb": 1500})
-    done = world.snakemake("--profile", "profiles/slurm", "--configfile", study, **slurm.environment)
+    path = world.folder / "config/studies/gpu.yaml"
+    path.write_text(yaml.safe_dump(GPU))
+    done = world.snakemake("--profile", "profiles/slurm", "--configfile", path, **slurm.environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return world
 
 
-def test_every_table_and_fingerprint_equals_the_local_runs(submitted, finished):
+def test_every_table_and_fingerprint_of_the_embedded_study_equals_the_local_runs(submitted, demo):
     kinds = ["steering", "detection", "texts", "scores"]
-    paths = [path for kind in kinds for path in (finished.folder / "results/small" / kind).rglob("*.parquet")]
-    assert len(paths) > 20
+    paths = [path for kind in kinds for path in (demo.folder / "results/organisms" / kind).rglob("*.parquet")]
+    assert len(paths) > 1_000
     for path in paths:
-        other = submitted.folder / path.relative_to(finished.folder)
+        other = submitted.folder / path.relative_to(demo.folder)
         first, second = (pd.read_parquet(file, partitioning=None) for file in (path, other))
         pd.testing.assert_frame_equal(first, second)
         assert (read_footer(path) or {}).get(FINGERPRINT) == (read_footer(other) or {}).get(FINGERPRINT)
@@ -46,80 +58,57 @@ def test_a_gpu_is_asked_for_by_exactly_the_jobs_that_load_a_model(submitted, slu
     jobs = [job for job in slurm.jobs() if str(submitted.folder) in job.get("WorkDir", "")]
     assert jobs and {job["JobState"] for job in jobs} == {"COMPLETED"}
     with_gpu = [job for job in jobs if "gpu" in job.get("TresPerNode", "") + job.get("TresPerJob", "")]
-    rules = [job["Comment"] for job in with_gpu]
-    assert sorted(rule.split("_")[1] for rule in rules) == sorted(MODEL_RULES), rules
+    rules = [job["Comment"].split("_")[1] for job in with_gpu]
+    assert sorted(rules) == sorted(rule for rule in MODEL_RULES for _model in range(4))
+    assert {job["Partition"] for job in with_gpu} == {"gpu"} and {job["Requeue"] for job in jobs} == {"0"}
 
 
-def wait_for(what, seconds: float = 120):
-    """Call `what` until it gives something."""
-    limit = time.monotonic() + seconds
-    while time.monotonic() < limit:
-        if found := what():
-            return found
-        time.sleep(0.2)
-    raise AssertionError("it did not happen in time")
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return finished_world(tmp_path_factory.mktemp("undisturbed"))
 
 
-def running(slurm: Slurm, world: World, rule: str) -> list[str]:
-    """Ids of the running jobs of a rule in a world."""
-    return [
-        job["JobId"]
-        for job in slurm.jobs()
-        if job["JobState"] == "RUNNING" and rule in job.get("Comment", "") and str(world.folder) in job.get("WorkDir", "")
-    ]
+@pytest.mark.parametrize(
+    "fault", [fault for fault in FAULTS if (fault.name, fault.phase) in IN_EVERY_TEST_RUN], ids=lambda fault: fault.name
+)
+def test_one_more_run_after_a_fault_ends_whole(fault: Fault, slurm, undisturbed, tmp_path):
+    outcome = suffer(fault, slurm, undisturbed, tmp_path / "fault")
+    assert outcome.good, outcome
 
 
-@pytest.fixture
-def undisturbed(submitted: World) -> dict[str, pd.DataFrame]:
-    return tables(submitted)
+def test_a_second_snakemake_on_the_same_folder_is_refused_and_harms_nothing(fresh, slurm):
+    study = fresh.study(**GPU)
+    first = fresh.start("--profile", "profiles/slurm", "--configfile", study, quiet=True, **slurm.environment)
+    wait_for(lambda: any(str(fresh.folder) == job.get("WorkDir") for job in slurm.jobs()))
+    second = fresh.snakemake("--profile", "profiles/slurm", "--configfile", study, **slurm.environment)
+    assert second.returncode != 0 and "cannot be locked" in second.stderr and "--unlock" in second.stderr
+    assert first.wait(timeout=300) == 0 and fresh.plan(study) == {}
 
 
-def tables(world: World) -> dict[str, pd.DataFrame]:
-    """Every cell of the small study."""
-    root = world.folder / "results/small/steering"
-    return {str(path.relative_to(root)): pd.read_parquet(path, partitioning=None) for path in root.rglob("cell.parquet")}
-
-
-def assert_whole(world: World, expected: dict[str, pd.DataFrame]) -> None:
-    """Every cell is there as in the undisturbed run, and no file is half-written."""
-    found = tables(world)
-    assert set(found) == set(expected)
-    for name, table in expected.items():
-        pd.testing.assert_frame_equal(found[name], table)
-    beside = [path for path in (world.folder / "results").rglob(".*") if path.is_file() and path.name.startswith(".cell")]
-    assert not beside
-
-
-SMALL = {"resources": {"gpus": 1, "mem_mb": 1500}}
-
-
-def test_a_cancelled_job_is_submitted_again_and_the_run_ends_whole(fresh, slurm, undisturbed):
-    command = fresh.start("--profile", "profiles/slurm", "--configfile", fresh.study(**SMALL), **slurm.environment)
-    job = wait_for(lambda: running(slurm, fresh, "steer"))[0]
-    slurm.run("scancel", job)
-    command.communicate(timeout=300)
-    assert command.returncode == 0
-    assert_whole(fresh, undisturbed)
-
-
-def test_jobs_outlive_a_killed_snakemake_and_one_more_run_ends_whole(fresh, slurm, undisturbed):
-    study = fresh.study(**SMALL)
-    command = fresh.start("--profile", "profiles/slurm", "--configfile", study, **slurm.environment)
-    wait_for(lambda: running(slurm, fresh, "steer"))
-    command.kill()
-    command.communicate()
-    again = ("--profile", "profiles/slurm", "--configfile", study)
-    assert "--unlock" in (locked := fresh.snakemake(*again, **slurm.environment)).stderr and locked.returncode != 0
-    assert fresh.snakemake(*again, "--unlock", **slurm.environment).returncode == 0
-    wait_for(lambda: not running(slurm, fresh, ""))
-    done = fresh.snakemake(*again, **slurm.environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert_whole(fresh, undisturbed)
-
-
-def test_a_cluster_that_refuses_jobs_is_an_error_and_breaks_nothing(fresh, slurm):
+def test_a_partition_that_is_missing_is_an_error_and_breaks_nothing(fresh, slurm):
     partitions = fresh.folder / "profiles/slurm/partitions.yaml"
     partitions.write_text(partitions.read_text().replace("gpu:\n", "nonesuch:\n"))
-    done = fresh.snakemake("--profile", "profiles/slurm", "--configfile", fresh.study(**SMALL), **slurm.environment)
+    done = fresh.snakemake("--profile", "profiles/slurm", "--configfile", fresh.study(**GPU), **slurm.environment)
     assert done.returncode != 0 and "nonesuch" in done.stdout + done.stderr
     assert not list((fresh.folder / "results").rglob("cell.parquet"))
+
+
+def test_a_cluster_with_accounting_takes_jobs_with_an_account_and_refuses_others(fresh, tmp_path):
+    cluster = Slurm(tmp_path / "cluster", accounting=True)
+    cluster.start()
+    try:
+        profile = fresh.folder / "profiles/slurm/config.yaml"
+        shipped = profile.read_text()
+        run = ("--profile", "profiles/slurm", "--configfile", fresh.study(**GPU))
+        profile.write_text(shipped.replace('# slurm_account: "my_project"', "slurm_account: nobody"))
+        refused = fresh.snakemake(*run, **cluster.environment)
+        assert refused.returncode != 0 and "nobody" in refused.stdout + refused.stderr
+        assert not cluster.jobs() and not list((fresh.folder / "results").rglob("cell.parquet"))
+        profile.write_text(shipped.replace('# slurm_account: "my_project"', f"slurm_account: {ACCOUNT}"))
+        done = fresh.snakemake(*run, **cluster.environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert {job["Account"] for job in cluster.jobs()} == {ACCOUNT}
+        states = cluster.run("sacct", "-n", "-X", "-P", "-S", "today", "-o", "State").stdout.split()
+        assert states and set(states) == {"COMPLETED"}
+    finally:
+        cluster.stop()

@@ -50,13 +50,16 @@ wildcard_constraints:
 
 
 def unfinished(wildcards):
-    """One missing cell of every job that has some, which plans the job; and results that are damaged are made again.
+    """One missing cell of every job that has some, which plans the job; and what Snakemake cannot see is made again.
 
-    Snakemake sees by itself whether an input of a job is there, not whether it is whole.
+    That is what is there but damaged and, where its records are lost and the study is not the last one reported, everything:
+    jobs then find by fingerprint what is up to date.
     """
     jobs = [[cell.path(STUDY.cells_root) for cell in cells] for model in STEERED for cells in STUDY.jobs_cells(model)]
     states = {path: seal.state(path) for path in chain(STUDY.results(TEXTS_DIGEST), *jobs)}
-    workflow.dag.forcefiles.update(str(path) for path, state in states.items() if state == seal.DAMAGED)
+    blind = not any(Path(".snakemake/metadata").glob("*")) and not STUDY.is_saved(REPORT / "study.json")
+    again = {seal.DAMAGED, seal.WHOLE} if blind else {seal.DAMAGED}
+    workflow.dag.forcefiles.update(str(path) for path, state in states.items() if state in again)
     missing = [[path for path in cells if states[path] == seal.MISSING] for cells in jobs]
     return [paths[0] for paths in missing if paths]
 
@@ -99,14 +102,25 @@ def token_limit(wildcards):
     return STUDY.max_new_tokens_of(STUDY[wildcards.model])
 
 
-def host_memory(models, attempt):
-    """Host memory in MB of a job that loads models: 4 bytes a parameter, half as much again, and the study's base."""
-    weights = sum(6_000 * (model.parameters_b or 0) for model in models)
-    return int((STUDY.resources.mem_mb + weights) * attempt)
+def billions(models):
+    """Parameters of models that a job loads, in billions."""
+    return sum(model.parameters_b or 0 for model in models)
 
 
-def model_memory(wildcards, attempt):
-    return host_memory([STUDY[wildcards.model]], attempt)
+def loading(models_of):
+    """What a job asks for that loads the models of its wildcards: a retry gets more memory and time."""
+    base = STUDY.resources
+
+    def memory(wildcards, attempt):
+        return int((base.mem_mb + 6_000 * billions(models_of(wildcards))) * attempt)  # 4 bytes each, and half as much again
+
+    def runtime(wildcards, attempt):
+        return int(base.runtime * max(1, billions(models_of(wildcards)) / 8) * attempt)
+
+    def cpus(wildcards):
+        return 1 + int(billions(models_of(wildcards)) / 8)
+
+    return {"mem_mb": memory, "runtime": runtime, "cpus_per_task": cpus}
 
 
 def judge_options(wildcards, input):
@@ -116,16 +130,11 @@ def judge_options(wildcards, input):
     return f"--endpoint {shlex.quote(STUDY.judge.endpoint)} --judge-name {shlex.quote(STUDY.judge.name)}"
 
 
-def judge_memory(wildcards, attempt):
-    return host_memory(JUDGES.values(), attempt)
-
-
 def minutes(wildcards, attempt):
-    """A retry gets more time."""
     return STUDY.resources.runtime * attempt
 
 
 GPU = {"gpu": STUDY.resources.gpus} if STUDY.resources.gpus else {}
-MODEL_JOB = {"mem_mb": model_memory, "runtime": minutes} | GPU
-JUDGE_JOB = {"mem_mb": judge_memory, "runtime": minutes} | (GPU if JUDGES else {})
+MODEL_JOB = loading(lambda wildcards: [STUDY[wildcards.model]]) | GPU
+JUDGE_JOB = loading(lambda wildcards: JUDGES.values()) | (GPU if JUDGES else {})
 LIGHT_JOB = {"mem_mb": STUDY.resources.mem_mb, "runtime": minutes}

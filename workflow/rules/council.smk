@@ -24,6 +24,7 @@ rule aggregate:
         pictures=expand(REPORT / "figures/{name}.png", name=FIGURES),
     log:
         REPORT / "aggregate.log",
+    retries: 0
     localrule: True
     params:
         study=STUDY.digest(),

@@ -8,6 +8,7 @@ rule model:
         card="results/models/{model}/{key}.json",
     log:
         ROOT / "logs/model/{model}.{key}.log",
+    retries: 0
     localrule: True
     params:
         options=card_options,

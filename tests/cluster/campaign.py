@@ -1,0 +1,54 @@
+"""Every fault, one after the other, and a Markdown table of what one more run made of it: python tests/cluster/campaign.py"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from faults import FAULTS, finished_world, suffer
+from slurm import Slurm, missing
+
+HEADER = (
+    "| fault | while these jobs run | the disturbed run | one more run | seconds | kept | recomputed | half-written | tables |"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="faults whose name or phase holds this")
+    parser.add_argument("--part", default="1/1", help="2/3 takes the second of every three")
+    args = parser.parse_args()
+    if lacking := missing():
+        sys.exit(f"no private Slurm on this machine: {', '.join(lacking)}")
+    part, parts = map(int, args.part.split("/"))
+    chosen = [fault for fault in FAULTS if args.only in f"{fault.name} {fault.phase}"][part - 1 :: parts]
+    bad = 0
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as root:
+        slurm = Slurm(Path(root) / "slurm")
+        slurm.start()
+        try:
+            (Path(root) / "finished").mkdir()
+            undisturbed = finished_world(Path(root) / "finished")
+            print(f"{HEADER}\n|{'---|' * 9}")
+            for number, fault in enumerate(chosen):
+                try:
+                    outcome = suffer(fault, slurm, undisturbed, Path(root) / f"fault{number}")
+                except Exception as error:
+                    bad += 1
+                    print(f"| {fault.name} | {fault.phase} | {type(error).__name__}: {error} |", flush=True)
+                    continue
+                bad += not outcome.good
+                row = [fault.name, fault.phase, outcome.first, "complete" if outcome.complete else "not complete"]
+                row += [f"{outcome.seconds:.0f}", outcome.kept, outcome.recomputed, len(outcome.half_written)]
+                row += [", ".join(outcome.different) or "equal"]
+                print(f"| {' | '.join(map(str, row))} |", flush=True)
+        finally:
+            slurm.stop()
+    print(f"\n{len(chosen)} faults, {bad} not survived")
+    sys.exit(bad > 0)
+
+
+if __name__ == "__main__":
+    main()
