@@ -23,6 +23,10 @@ include: "workflow/rules/behaviour.smk"
 include: "workflow/rules/council.smk"
 
 
+onstart:
+    check_new_models()
+
+
 rule all:
     default_target: True
     input:

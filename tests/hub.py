@@ -1,11 +1,16 @@
 """A model hub on loopback: the part of the protocol that the huggingface_hub client needs, over folders of checkpoints."""
 
+import contextlib
 import hashlib
 import json
 import threading
+import time
+from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from probesteer.study import file_digest
 
 COMMIT = "c" * 40
 
@@ -18,12 +23,28 @@ class Repository:
     gated: bool = False
 
 
+def described(path: Path) -> dict[str, object]:
+    """A file as the hub lists it: weights by their SHA-256."""
+    size = path.stat().st_size
+    lfs = {"lfs": {"sha256": file_digest(path), "size": size, "pointerSize": 130}} if path.suffix == ".safetensors" else {}
+    return {"rfilename": path.name, "size": size, "blobId": "b" * 40, **lfs}
+
+
+def listed(path: Path) -> dict[str, object]:
+    """The same as a row of the repository's tree."""
+    known = described(path)
+    lfs = {"lfs": {**known["lfs"], "oid": known["lfs"]["sha256"]}} if "lfs" in known else {}
+    return {"type": "file", "path": path.name, "size": known["size"], "oid": known["blobId"], **lfs}
+
+
 @dataclass
 class Hub:
-    """Serves repositories; a gated one opens to TOKEN alone."""
+    """Serves repositories; a gated one opens to `token` alone. Remembers how many bytes of each file it sent."""
 
     repositories: dict[str, Repository] = field(default_factory=dict)
     token: str = "hf_open"
+    bytes_per_second: float = float("inf")
+    sent: Counter[str] = field(default_factory=Counter)
 
     def start(self) -> str:
         """Start serving; returns the endpoint."""
@@ -46,8 +67,10 @@ class Hub:
                 revision = rest[1] if len(rest) > 1 else "main"
                 if revision not in ("main", COMMIT):
                     return self.refuse(404, "RevisionNotFound")
+                if api and rest[0] == "tree":
+                    return self.reply([listed(path) for path in sorted(repository.folder.iterdir())])
                 if api:
-                    files = [{"rfilename": p.name, "size": p.stat().st_size} for p in sorted(repository.folder.iterdir())]
+                    files = [described(path) for path in sorted(repository.folder.iterdir())]
                     info = {"id": "/".join(owner), "sha": COMMIT, "gated": "auto" if repository.gated else False}
                     return self.reply({**info, "siblings": files, "private": False, "tags": [], "downloads": 0})
                 file = repository.folder / "/".join(rest[2:])
@@ -63,17 +86,23 @@ class Hub:
             def refuse(self, status: int, code: str) -> None:
                 self.send(b"", {"X-Error-Code": code, "X-Error-Message": code}, status)
 
-            def reply(self, value: dict) -> None:
+            def reply(self, value: object) -> None:
                 self.send(json.dumps(value).encode(), {"Content-Type": "application/json"})
 
             def send(self, body: bytes, headers: dict[str, str], status: int = 200) -> None:
-                self.send_response(status)
                 etag = f'"{hashlib.sha256(body).hexdigest()}"'
+                self.send_response(status)
                 for name, value in {**headers, "ETag": etag, "Content-Length": str(len(body))}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 if self.command == "GET":
-                    self.wfile.write(body)
+                    name = self.path.rpartition("/")[2]
+                    with contextlib.suppress(ConnectionError):  # of a client that was killed
+                        for first in range(0, len(body), 2**14):
+                            part = body[first : first + 2**14]
+                            self.wfile.write(part)
+                            hub.sent[name] += len(part)
+                            time.sleep(len(part) / hub.bytes_per_second)
 
             def log_message(self, *_arguments: object) -> None:
                 pass

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from statistics import median
 
 import pytest
 from conftest import ROOT, World
@@ -10,7 +12,7 @@ from probesteer.cli import main
 from probesteer.errors import InputError
 from probesteer.plan import ASSUMED, MEASURED, plan_study, render_plan
 from probesteer.study import DEFAULT, load_study
-from probesteer.tables import only_writer
+from probesteer.tables import only_writer, read_inputs, read_table, write_table
 
 HOLD = """
 import sys, time
@@ -30,6 +32,17 @@ def test_a_plan_counts_jobs_and_cells_and_says_where_its_hours_come_from(monkeyp
     new = plan_study(fresh)[0]
     assert (new.missing, new.jobs, new.source) == (22, 2, ASSUMED) and new.seconds > 0
     assert "earlier cells" in render_plan(fresh, [done], 1)
+
+
+def test_the_hours_of_a_study_that_has_begun_are_those_of_its_cells(monkeypatch, world: World):
+    monkeypatch.chdir(world.folder)
+    seconds = [0.25 * number for number in range(len(world.cells()))]
+    for path, spent in zip(world.cells(), seconds, strict=True):
+        path = Path("results/small/steering") / path
+        write_table(read_table(path), path, read_inputs(path), {"seconds": spent})
+    more = plan_study(load_study(DEFAULT, world.study(alphas=[-5, 0, 5, 20])))[0]
+    assert (more.missing, more.jobs, more.source) == (2, 1, MEASURED)  # control arms stop at the trend range
+    assert more.seconds == pytest.approx(2 * median(seconds), abs=0.05)  # and loading
 
 
 def test_more_gpus_shorten_a_plan_and_a_price_is_multiplied(monkeypatch):

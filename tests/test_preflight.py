@@ -35,10 +35,13 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (pickled / "pytorch_model.bin").write_bytes(b"pickle")
     empty = checkpoint(root / "empty", "model.safetensors")
     (empty / "model.safetensors").touch()
+    cut = checkpoint(root / "cut")
+    (cut / "model.safetensors").write_bytes((ORGANISMS / "llama/model.safetensors").read_bytes()[:-1000])
     unknown = checkpoint(root / "unknown", "config.json")
     (unknown / "config.json").write_text('{"model_type": "nonesuch", "num_hidden_layers": 6}')
     hub = Hub(
         {
+            "team/cut": Repository(cut),
             "team/good": Repository(checkpoint(root / "good")),
             "team/gated": Repository(checkpoint(root / "gated"), gated=True),
             "team/pickled": Repository(pickled),
@@ -88,6 +91,30 @@ def test_what_is_wrong_with_a_model_is_one_line(check, stanza, says):
     assert done.returncode == 2
     errors = done.stderr.strip().splitlines()
     assert len(errors) == 1 and re.search(f"m: {says}", errors[0]), done.stderr
+
+
+def test_a_truncated_download_is_one_line(check, hub, tmp_path):
+    environment = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
+    download = "import sys; from huggingface_hub import snapshot_download; snapshot_download('team/cut', revision=sys.argv[1])"
+    subprocess.run([sys.executable, "-c", download, COMMIT], check=True, env={**os.environ, **environment})
+    done = check({"source": "team/cut"})
+    errors = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and len(errors) == 1, done.stderr
+    assert re.search(
+        r"m: weights: model.safetensors is damaged: \d+ of \d+ bytes; delete .*/model.safetensors and fetch", errors[0]
+    )
+
+
+def test_a_run_stops_before_any_job_where_a_model_cannot_be_had(fresh, hub, tmp_path):
+    for bad, says in (
+        ({"source": "team/gated"}, "set HF_TOKEN"),
+        ({"source": "team/none"}, "no such repository"),
+        ({"layers": [99]}, "has no layer 99"),
+    ):
+        study = fresh.study(models=[STANZA | bad, STANZA | {"name": "good"}], steering_layers=[], layers=[-1, 3])
+        done = fresh.snakemake("--configfile", study, HF_ENDPOINT=hub, HF_HOME=str(tmp_path / "cache"), HF_HUB_OFFLINE="0")
+        assert done.returncode != 0 and says in done.stderr and "Traceback" not in done.stderr
+        assert not (fresh.folder / "results/models").exists() and not (fresh.folder / "results/activations").exists()
 
 
 def test_a_token_opens_a_gated_model_and_is_not_shown(check):

@@ -62,7 +62,7 @@ def check(args: argparse.Namespace) -> None:
     if not args.static:
         from probesteer.lm.preflight import PROBLEM, UNKNOWN, preflight
 
-        found = preflight(study)
+        found = preflight(study, args.models)
         width = max(len(finding.model) for finding in found)
         for finding in found:
             print(f"{finding.model:{width}}  {finding.what:13}  {finding.status:7}  {finding.detail}")
@@ -84,12 +84,20 @@ def plan(args: argparse.Namespace) -> None:
     print(render_plan(study, plan_study(study), args.gpus))
 
 
-def model(args: argparse.Namespace) -> None:
-    from probesteer.lm.load import model_card
+def fetch(args: argparse.Namespace) -> None:
+    from probesteer.lm.fetch import fetch
     from probesteer.tables import write_card
 
+    write_card(args.output, fetch(args.source, args.revision, args.trust_remote_code))
+
+
+def model(args: argparse.Namespace) -> None:
+    from probesteer.lm.load import model_card
+    from probesteer.tables import read_receipt, write_card
+
+    revision = read_receipt(args.receipt)["revision"] if args.receipt else args.revision
     card = model_card(
-        args.name, args.source, args.revision, args.dtype, not args.no_chat_template, args.trust_remote_code, args.blocks
+        args.name, args.source, revision, args.dtype, not args.no_chat_template, args.trust_remote_code, args.blocks
     )
     write_card(args.output, card)
 
@@ -275,16 +283,24 @@ def build_parser() -> Parser:
 
     add = verb(check, "check a study, its concept and, with the hub, disk and GPU, its models")
     add("--configfile", type=Path, nargs="*", default=[], help=f"study files, layered over {DEFAULT}")
+    add("--models", type=names, default=[], help="only these models; all where none is named")
     add("--static", action="store_true", help="only what the files say: no hub, disk or GPU is asked")
 
     add = verb(plan, "what a study takes: jobs, hours, disk, cost")
     add("--configfile", type=Path, nargs="*", default=[], help=f"study files, layered over {DEFAULT}")
     add("--gpus", type=positive_int, default=1, help="GPUs that work at the same time, for the wall time")
 
+    add = verb(fetch, "download a hub model into the cache, and verify it")
+    add("--source", required=True, help="hub id")
+    add("--revision", required=True)
+    add("--trust-remote-code", action="store_true")
+    add("--output", type=Path, required=True, help="receipt: commit, sizes, SHA-256")
+
     add = verb(model, "write a model's card: digest, architecture, size")
     add("--name", required=True)
     add("--source", required=True, help="local folder or hub id")
     add("--revision")
+    add("--receipt", type=Path, help="of `probesteer fetch`: its commit is the revision")
     add("--blocks", type=positive_int, required=True, help="number of decoder blocks that the study expects")
     add("--dtype", default="auto")
     add("--no-chat-template", action="store_true")

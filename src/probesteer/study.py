@@ -99,8 +99,8 @@ class Model(Options):
     """Number of decoder blocks; required for a hub id (a local folder's config.json is read)."""
     parameters_b: Annotated[float, Field(gt=0)] | None = None
     """Billions of parameters, for the resources that a job asks for; required for a hub id."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Weight type; auto is the checkpoint's own."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = "auto"
+    """Weight type; auto is the checkpoint's own, int8 and int4 need bitsandbytes."""
     chat_template: bool = True
     """Render prompts with the tokenizer's chat template; set false for base models."""
     trust_remote_code: bool = False

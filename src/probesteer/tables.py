@@ -86,12 +86,21 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
 
 def read_card(path: Path) -> dict[str, Any]:
     """Read the model card that `probesteer model` wrote. Raises InputError."""
+    return _read_json(path, ["digest", "source"], "a model card; write one with `probesteer model`")
+
+
+def read_receipt(path: Path) -> dict[str, Any]:
+    """Read the receipt that `probesteer fetch` wrote. Raises InputError."""
+    return _read_json(path, ["revision", "files"], "a receipt; write one with `probesteer fetch`")
+
+
+def _read_json(path: Path, needs: Iterable[str], what: str) -> dict[str, Any]:
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        card.pop(SEAL, None)
-        return {**card, "digest": card["digest"], "source": card["source"]}
+        value = json.loads(path.read_text(encoding="utf-8"))
+        value.pop(SEAL, None)
+        return {**value, **{key: value[key] for key in needs}}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a model card; write one with `probesteer model`") from error
+        raise InputError(f"{path}: not {what}") from error
 
 
 def write_table(

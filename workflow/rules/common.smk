@@ -2,9 +2,13 @@
 
 import re
 import shlex
+import subprocess
 import sys
+import tempfile
 from itertools import chain
 from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
 
 from probesteer import concepts, seal
 from probesteer import study as studies
@@ -64,6 +68,17 @@ def unfinished(wildcards):
     return [paths[0] for paths in missing if paths]
 
 
+def check_new_models():
+    """Stop before any job where a model without a card cannot be had or run."""
+    new = [model.name for model in STUDY.models if not STUDY.card_path(model).exists()]
+    if new:
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            STUDY.save(file.name)
+            done = subprocess.run(["probesteer", "check", "--configfile", file.name, "--models", ",".join(new)])
+        if done.returncode:
+            raise WorkflowError("no job was started; see the lines above")
+
+
 def comma(values):
     """Values as the CLI takes them."""
     return ",".join(map(str, values))
@@ -74,14 +89,26 @@ def model_of(wildcards):
     return JUDGES.get(wildcards.model) or STUDY[wildcards.model]
 
 
-def card_options(wildcards):
+def hub_options(wildcards):
+    """What names the model on the hub."""
+    model = model_of(wildcards)
+    code = " --trust-remote-code" if model.trust_remote_code else ""
+    return f"--source {shlex.quote(model.source)} --revision {shlex.quote(model.revision)}{code}"
+
+
+def card_options(wildcards, input):
     """What names the model and its weights."""
     model = model_of(wildcards)
     options = [f"--source {shlex.quote(model.source)} --blocks {model.block_count()} --dtype {model.dtype}"]
-    options += [f"--revision {shlex.quote(model.revision)}"] if model.revision else []
+    options += [f"--receipt {shlex.quote(str(input.receipt))}"] if input.receipt else []
     options += [] if model.chat_template else ["--no-chat-template"]
     options += ["--trust-remote-code"] if model.trust_remote_code else []
     return " ".join(options)
+
+
+def receipt_of(wildcards):
+    """The receipt of a hub model; a local folder has none."""
+    return [] if Path(model_of(wildcards).source).is_dir() else "results/models/{model}/{key}.fetched.json"
 
 
 def card_of(wildcards):

@@ -1,9 +1,22 @@
-# What each model is. A hub model's configuration is read here, so this runs where the network is.
+# What each model is. Weights are fetched and read about here, where the network is; jobs take them from the hub's cache.
+
+
+rule fetch:
+    output:
+        receipt="results/models/{model}/{key}.fetched.json",
+    retries: 2  # files that are there are kept
+    localrule: True
+    params:
+        options=hub_options,
+    shell:
+        # The progress bar is for the terminal.
+        "probesteer fetch {params.options} --output {output.receipt}"
 
 
 rule model:
     input:
-        lambda wildcards: model_of(wildcards).files(),
+        files=lambda wildcards: model_of(wildcards).files(),
+        receipt=receipt_of,
     output:
         card="results/models/{model}/{key}.json",
     log:

@@ -1,5 +1,6 @@
 """Load a checkpoint and render its prompts."""
 
+import importlib.util
 import os
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -11,7 +12,14 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from jinja2 import TemplateError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from probesteer.errors import InputError
 from probesteer.lm.blocks import decoder_blocks
@@ -24,17 +32,20 @@ def load_model(
     dtype: str = "auto",
     device: str | None = None,
     trust_remote_code: bool = False,
+    local_files_only: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal LM in evaluation mode and its left-padding tokenizer, from a local folder or the hub.
 
-    Weights are safetensors only. `device` defaults to the GPUs (spread by accelerate) where there are any, else the CPU.
+    Weights are safetensors only; int8 and int4 quantise them as they load, by bitsandbytes. `device` defaults to the GPUs
+    (spread by accelerate) where there are any, else the CPU.
     Raises InputError where the checkpoint cannot be loaded.
     """
     placement = {"": device} if device else "auto" if torch.cuda.is_available() else {"": "cpu"}
-    common = {"revision": revision, "trust_remote_code": trust_remote_code}
+    common = {"revision": revision, "trust_remote_code": trust_remote_code, "local_files_only": local_files_only}
+    weights = quantized(dtype) if dtype in ("int8", "int4") else {"dtype": dtype}
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            name_or_path, dtype=dtype, device_map=placement, use_safetensors=True, **common
+            name_or_path, device_map=placement, use_safetensors=True, **weights, **common
         )
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, **common)
     except (OSError, ValueError, KeyError) as error:
@@ -44,6 +55,13 @@ def load_model(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.eval(), tokenizer
+
+
+def quantized(dtype: str) -> dict[str, Any]:
+    """What loads weights as int8 or int4. Raises InputError where bitsandbytes is not installed."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(f"dtype {dtype} needs bitsandbytes; install it, or choose another dtype")
+    return {"quantization_config": BitsAndBytesConfig(load_in_8bit=dtype == "int8", load_in_4bit=dtype == "int4")}
 
 
 def model_card(
@@ -95,8 +113,9 @@ def model_card(
 
 
 def load_card(card: Mapping[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the model that a card names."""
-    return load_model(card["source"], card["revision"], card["dtype"], trust_remote_code=card["trust_remote_code"])
+    """Load the model that a card names; a hub model from the cache, where it was fetched to: jobs may run offline."""
+    options = {"trust_remote_code": card["trust_remote_code"], "local_files_only": not Path(card["source"]).is_dir()}
+    return load_model(card["source"], card["revision"], card["dtype"], **options)
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str, chat_template: bool = True) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from huggingface_hub.errors import (
 )
 from transformers import AutoConfig
 
+from probesteer.lm.fetch import truncation
 from probesteer.study import Model, Study
 
 OK, UNKNOWN, PROBLEM = "ok", "unknown", "problem"
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}  # a parameter's
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2, "int8": 1, "int4": 0.5}  # a parameter's
 HEADROOM = 1.5  # of a model's weights, for keys, values and activations
 TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
@@ -45,11 +46,11 @@ class Files:
     revision: str | None
 
 
-def preflight(study: Study) -> list[Finding]:
-    """Findings on every model of a study, and on the room for all of them together."""
+def preflight(study: Study, only: Sequence[str] = ()) -> list[Finding]:
+    """Findings on every model of a study, or those named, and on the room for all of them together."""
     found: list[Finding] = []
     missing = 0
-    for model in study.models:
+    for model in [model for model in study.models if not only or model.name in only]:
         files, access = reach(model)
         found.append(access)
         if files:
@@ -92,8 +93,8 @@ def inspect(model: Model, files: Files) -> Iterator[Finding]:
     if not weights:
         yield finding("weights", False, "no .safetensors files; pickles are not loaded, convert them")
     else:
-        empty = [name for name, size in weights.items() if size == 0]
-        yield finding("weights", not empty, f"{empty[0]} is empty" if empty else f"{sum(weights.values()) / 1e9:.2f} GB")
+        problem = next(filter(None, (weight_problem(model, files, name) for name in weights)), "")
+        yield finding("weights", not problem, problem or f"{sum(weights.values()) / 1e9:.2f} GB")
     try:
         source = str(files.folder) if files.folder else model.source
         config = AutoConfig.from_pretrained(source, revision=files.revision, trust_remote_code=model.trust_remote_code)
@@ -108,6 +109,16 @@ def inspect(model: Model, files: Files) -> Iterator[Finding]:
         yield finding("chat template", known, "there is one" if known else "there is none; set chat_template: false")
 
 
+def weight_problem(model: Model, files: Files, name: str) -> str:
+    """What is wrong with a weight file, as far as it can be seen without downloading it, or nothing."""
+    if files.sizes[name] == 0:
+        return f"{name} is empty"
+    there = files.folder / name if files.folder else cached(model, name)
+    if there and (cut := truncation(there)):
+        return f"{name} is damaged: {cut}; delete {there} and {'copy' if files.folder else 'fetch'} it again"
+    return ""
+
+
 def has_template(model: Model, files: Files) -> bool:
     """Whether a tokenizer brings a chat template."""
     if any(name in files.sizes for name in TEMPLATES):
@@ -119,9 +130,10 @@ def has_template(model: Model, files: Files) -> bool:
     return bool(json.loads(path.read_text(encoding="utf-8")).get("chat_template"))
 
 
-def cached(model: Model, name: str) -> bool:
-    """Whether a file of a hub model is in the cache already."""
-    return isinstance(try_to_load_from_cache(model.source, name, revision=model.revision), str)
+def cached(model: Model, name: str) -> Path | None:
+    """Where a file of a hub model lies in the cache, if it does already."""
+    found = try_to_load_from_cache(model.source, name, revision=model.revision)
+    return Path(found) if isinstance(found, str) else None
 
 
 def room(study: Study, missing: int) -> Iterator[Finding]:

@@ -1,0 +1,146 @@
+"""Fetching from a hub on loopback: what is there is kept, what is wrong is not; whole studies of many architectures."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from conftest import ORGANISMS, World
+from hub import COMMIT, Hub, Repository
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from probesteer.study import file_digest
+
+PROBESTEER = str(Path(sys.executable).parent / "probesteer")
+ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+ARCHITECTURES = {
+    "llama": ("llama", {}),
+    "llama-3.1": ("llama", {"rope_parameters": {**ROPE, "original_max_position_embeddings": 128, "rope_theta": 500_000.0}}),
+    "qwen2": ("qwen2", {}),
+    "phi3": ("phi3", {}),
+    "phi": ("phi", {}),
+    "mistral": ("mistral", {}),
+    "gemma": ("gemma", {"head_dim": 8}),
+    "gpt_neox": ("gpt_neox", {}),
+}
+
+
+def save_checkpoint(folder: Path, kind: str, hidden: int = 32, **options: object) -> Path:
+    """A random checkpoint of an architecture with the organisms' tokenizer."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=768,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=512,
+        initializer_range=0.2,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        **options,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder, max_shard_size="1MB")
+    AutoTokenizer.from_pretrained(ORGANISMS / "llama").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("checkpoints")
+    return {name: save_checkpoint(root / name, kind, **options) for name, (kind, options) in ARCHITECTURES.items()}
+
+
+@pytest.fixture
+def hub(checkpoints: dict[str, Path], tmp_path: Path) -> Iterator[Hub]:
+    large = save_checkpoint(tmp_path / "large", "llama", hidden=256)
+    hub = Hub({f"team/{name}": Repository(folder) for name, folder in {**checkpoints, "large": large}.items()})
+    hub.endpoint = hub.start()
+    yield hub
+    hub.stop()
+
+
+def environment(hub: Hub, cache: Path) -> dict[str, str]:
+    return {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+
+
+def fetch(hub: Hub, folder: Path, source: str = "team/large", **more: str) -> subprocess.Popen[str]:
+    command = [PROBESTEER, "fetch", "--source", source, "--revision", COMMIT, "--output", str(folder / "receipt.json")]
+    variables = {**os.environ, **environment(hub, folder / "cache"), **more}
+    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_killed_fetch_keeps_its_files_and_ends_with_the_right_digests(hub, tmp_path):
+    shards = list(hub.repositories["team/large"].folder.glob("*.safetensors"))
+    total = sum(path.stat().st_size for path in shards)
+
+    def sent() -> int:
+        return sum(hub.sent[path.name] for path in shards)
+
+    hub.bytes_per_second = total / 8
+    first = fetch(hub, tmp_path)
+    while sent() < total * 0.6:
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.05)
+    first.kill()
+    first.communicate()
+    assert len(shards) >= 6 and not (tmp_path / "receipt.json").exists()
+    time.sleep(1)
+    hub.sent.clear()
+    hub.bytes_per_second = float("inf")
+    again = fetch(hub, tmp_path)
+    assert again.wait(timeout=60) == 0, again.communicate()
+    assert 0 < sent() < 0.8 * total
+    receipt = json.loads((tmp_path / "receipt.json").read_text())
+    assert receipt["revision"] == COMMIT
+    for path in shards:
+        assert receipt["files"][path.name] == {"size": path.stat().st_size, "sha256": file_digest(path)}
+    assert set(receipt["files"]) >= {"config.json", "tokenizer.json"}
+
+
+def test_a_file_that_is_not_the_hubs_is_not_kept(hub, tmp_path):
+    done = fetch(hub, tmp_path)
+    assert done.wait(timeout=60) == 0
+    cached = next((tmp_path / "cache").rglob("snapshots/*/*.safetensors"))
+    whole = cached.read_bytes()
+    for bad, says in ((whole[:-1000], "bytes"), (whole[:-1] + bytes([whole[-1] ^ 1]), "another SHA-256")):
+        cached.resolve().write_bytes(bad)
+        wrong = fetch(hub, tmp_path)
+        error = wrong.communicate(timeout=60)[1].strip().splitlines()
+        assert wrong.returncode == 2 and f"{cached.name} is not the hub's file" in error[-1] and says in error[-1]
+        assert fetch(hub, tmp_path).wait(timeout=60) == 0 and cached.read_bytes() == whole
+
+
+def test_without_a_hub_what_the_cache_holds_is_taken(hub, tmp_path):
+    assert fetch(hub, tmp_path, "team/llama").wait(timeout=60) == 0
+    assert fetch(hub, tmp_path, "team/llama", HF_HUB_OFFLINE="1").wait(timeout=60) == 0
+    other = fetch(hub, tmp_path, "team/qwen2", HF_HUB_OFFLINE="1")
+    assert "cannot be reached and its cache does not hold" in other.communicate(timeout=60)[1] and other.returncode == 2
+
+
+@pytest.mark.parametrize("place", ["folder", "hub"])
+def test_a_study_of_eight_architectures_runs_from_a_folder_and_from_the_hub(place, checkpoints, hub, fresh: World, tmp_path):
+    stanzas = [
+        {"name": name, "source": str(folder)}
+        if place == "folder"
+        else {"name": name, "source": f"team/{name}", "revision": COMMIT, "blocks": 2, "parameters_b": 0.001}
+        for name, folder in checkpoints.items()
+    ]
+    few = {"scenarios": ["the_maze"], "layers": [-1, 0, 1], "steering_layers": [1], "samples": 2, "ablations": 0}
+    study = fresh.study("many", models=stanzas, **few, sampling={"max_new_tokens": 8}, controls={"random": 1, "shuffled": 0})
+    done = fresh.snakemake("--configfile", study, **environment(hub, tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    cells = pd.read_csv(fresh.folder / "results/many/council/tables/cells.csv")
+    assert cells["verified_cells"].tolist() == [3 + 4] * len(ARCHITECTURES)
+    models = pd.read_csv(fresh.folder / "results/many/council/tables/models.csv")
+    assert models["architecture"].nunique() == len(ARCHITECTURES) - 1  # two are Llamas
+    assert place == "folder" or set(models["revision"]) == {COMMIT}
