@@ -18,8 +18,9 @@ from probesteer.tables import peak_memory_mb
 def extract(folder: Path, texts: int) -> None:
     """Write the activation cache of `texts` texts of four words; prints what it took, in MB."""
     from probesteer.activations import cache_rows, write_activations
-    from probesteer.concepts import load_concept, load_pairs
+    from probesteer.concepts import load_concept
     from probesteer.lm.load import model_card
+    from probesteer.pairs import load_pairs
 
     words = json.loads((folder / "workload.json").read_text())["texts"][0].split()
     pair = load_pairs(PAIRS)[0]

@@ -10,7 +10,6 @@ import torch
 from conftest import ORGANISMS, ROOT
 
 from probesteer.activations import cache_rows, read_layer
-from probesteer.concepts import load_pairs
 from probesteer.council import Evidence, devil_leak, engineer_variance
 from probesteer.detection import evaluate
 from probesteer.detection_table import detection_rows
@@ -25,6 +24,7 @@ from probesteer.lm.hooks import steering
 from probesteer.lm.load import render_prompt
 from probesteer.lm.preflight import preflight
 from probesteer.lm.request import push_rows
+from probesteer.pairs import load_pairs
 from probesteer.published import replication
 from probesteer.robustness import left_out, residualised
 from probesteer.selection import PERMUTATIONS, merged_folds, select

@@ -7,7 +7,8 @@ from itertools import combinations
 import pytest
 from conftest import ROOT
 
-from probesteer.concepts import load_concept, load_pairs
+from probesteer.concepts import load_concept
+from probesteer.pairs import load_pairs
 
 EMPATHY = ROOT / "resources/concepts/empathy_in_action"
 CONCEPTS = [EMPATHY, ROOT / "resources/concepts/empathy_grammar"]

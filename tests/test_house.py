@@ -13,9 +13,21 @@ SOURCE = ROOT / "src/probesteer"
 FLOORS = [
     {"errors", "seal"},
     {"study", "tables", "options", "progress"},
+    {"pairs"},
     {"concepts", "directions", "duplicates", "grammar", "stats", "wordlists"},
     {
-        *("lm.batch", "lm.blocks", "lm.cache", "lm.capture", "lm.generate", "lm.hooks", "lm.judge", "lm.likelihood", "lm.load"),
+        *(
+            "lm.batch",
+            "lm.blocks",
+            "lm.cache",
+            "lm.capture",
+            "lm.fetch",
+            "lm.generate",
+            "lm.hooks",
+            "lm.judge",
+            "lm.likelihood",
+            "lm.load",
+        ),
         *("lm.preflight", "lm.prefill", "lm.request", "lm.sampling", "lm.train"),
     },
     {
@@ -24,13 +36,14 @@ FLOORS = [
         "effects",
         "detection_table",
         "judging",
+        "pair_writing",
         "robustness",
         "scoring",
         "selection",
         "steering",
         "surface",
     },
-    {"council", "figures", "history", "plan", "published", "report"},
+    {"council", "data_card", "figures", "history", "plan", "published", "report"},
     {"cli"},
 ]
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}

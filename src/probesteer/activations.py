@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from probesteer.concepts import Concept, Pair
+from probesteer.concepts import Concept
 from probesteer.duplicates import near_duplicate_clusters
 from probesteer.errors import InputError
+from probesteer.pairs import Pair
 from probesteer.study import EMBEDDINGS
 from probesteer.tables import column_names, peak_memory_mb, read_inputs, read_table, write_row_groups
 from probesteer.wordlists import ablate

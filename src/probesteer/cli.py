@@ -1,6 +1,7 @@
 """The verbs. A verb's modules are imported when the verb runs, so that help and errors come at once."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from probesteer.errors import InputError
-from probesteer.study import DEFAULT, Cell, Sampling, load_study, steered_cells, unsteered_cells
+from probesteer.study import DEFAULT, PAIRS_FILE, Cell, Sampling, load_study, steered_cells, unsteered_cells
 
 # Tiny matrices: more threads than cores cost time, and one thread gives the same bits everywhere.
 THREAD_VARIABLES = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
@@ -50,6 +51,12 @@ def positive_int(text: str) -> int:
     if value < 1:
         raise ValueError(text)
     return value
+
+
+def generator(text: str) -> Any:
+    from probesteer.pair_writing import Generator
+
+    return Generator.parse(text)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -104,14 +111,15 @@ def model(args: argparse.Namespace) -> None:
 
 def activations(args: argparse.Namespace) -> None:
     from probesteer.activations import cache_rows, write_activations
-    from probesteer.concepts import PAIRS_FILE, WORDS_FILE, data_digest, load_pairs, load_scenarios
+    from probesteer.concepts import WORDS_FILE, data_digest, load_concept
+    from probesteer.pairs import load_pairs
     from probesteer.tables import only_writer, read_card
     from probesteer.wordlists import load_words
 
-    pairs = load_pairs(args.concept / PAIRS_FILE)
-    concept = load_scenarios(args.concept, [pair.scenario for pair in pairs])
+    source = args.pairs or args.concept / PAIRS_FILE
+    pairs, concept = load_pairs(source, args.columns), load_concept(args.concept)
     rows = cache_rows(pairs, load_words(args.concept / WORDS_FILE), args.ablations)
-    data = data_digest(args.concept, args.pooling, args.ablations)
+    data = data_digest(args.concept, args.pooling, args.ablations, source, args.columns)
     with only_writer(args.output.with_suffix(".lock")):
         write_activations(read_card(args.card), rows, concept, data, args.pooling, args.output)
 
@@ -248,6 +256,25 @@ def aggregate(args: argparse.Namespace) -> None:
         print(f"{verdict:6} {name}")
 
 
+def write_pairs(args: argparse.Namespace) -> None:
+    from probesteer.concepts import load_concept
+    from probesteer.pair_writing import assemble, requests, to_jsonl, write_responses
+    from probesteer.tables import write_text
+
+    concept = load_concept(args.concept)
+    asked = requests(concept, args.generator, args.pairs)
+    write_responses(asked, args.responses)
+    pairs = assemble(concept, asked, args.responses)
+    write_text(args.output, to_jsonl(pairs))
+    print(f"{len(pairs)} of {args.pairs} pairs are balanced, {sum(pair.split == 'test' for pair in pairs)} of them held out")
+
+
+def new_concept(args: argparse.Namespace) -> None:
+    from probesteer.concepts import write_skeleton
+
+    print(f"wrote {write_skeleton(args.name)}: fill it in, then `probesteer check --static --configfile STUDY`")
+
+
 def organism(args: argparse.Namespace) -> None:
     from probesteer.lm.train import ORGANISMS, save_organism
 
@@ -277,7 +304,7 @@ def build_parser() -> Parser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
 
     def verb(run: Callable[[argparse.Namespace], None], summary: str) -> Callable[..., None]:
-        sub = verbs.add_parser(run.__name__, help=summary, description=summary)
+        sub = verbs.add_parser(run.__name__.replace("_", "-"), help=summary, description=summary)
         sub.set_defaults(run=run)
         return sub.add_argument  # type: ignore[return-value]
 
@@ -310,6 +337,8 @@ def build_parser() -> Parser:
     add = verb(activations, "capture pooled activations of a concept's pairs at every block")
     add("--card", type=Path, required=True, help="model card")
     add("--concept", type=Path, required=True, help="concept folder")
+    add("--pairs", type=Path, help="pairs of your own: JSONL, CSV or Parquet")
+    add("--columns", type=json.loads, help="JSON object: which column of them holds what")
     add("--pooling", default="mean")
     add("--ablations", type=int, default=0, help="draws of the lexical ablation, where the concept has a word list")
     add("--output", type=Path, required=True)
@@ -386,6 +415,17 @@ def build_parser() -> Parser:
     add = verb(aggregate, "verify a study's results and write the council report")
     add("--study", type=Path, required=True)
     add("--output", type=Path, required=True, help="folder of the report")
+
+    add = verb(new_concept, "write the skeleton of a concept of your own into resources/concepts")
+    add("name")
+
+    add = verb(write_pairs, "let language models behind an API write a concept's pairs")
+    add("--concept", type=Path, required=True, help="concept folder: its system prompts and scenarios are what is asked")
+    several = "openai:MODEL or anthropic:MODEL, @URL for another endpoint; several take turns"
+    add("--generator", type=generator, nargs="+", required=True, help=several)
+    add("--pairs", type=positive_int, default=50)
+    add("--responses", type=Path, required=True, help="folder that keeps every response; what it holds is not asked for again")
+    add("--output", type=Path, required=True, help="JSON lines")
 
     add = verb(organism, "train a model organism")
     add("name")

@@ -1,16 +1,18 @@
-"""A behaviour's texts: system prompts, scenarios, contrastive pairs and word lists, as a folder of files."""
+"""A behaviour: its system prompts and scenarios, and the folder of files that holds them, its pairs and its word list."""
 
-import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from probesteer.errors import InputError
-from probesteer.study import Name, Options, Study, digest, file_digest, read_mapping
+from probesteer.pairs import first_problem, load_pairs
+from probesteer.study import CONCEPTS, NAME_PATTERN, Name, Options, Study, digest, file_digest, read_mapping
 
-PAIRS_FILE, CONCEPT_FILE, WORDS_FILE = "pairs.jsonl", "concept.yaml", "ablation_words.txt"
+CONCEPT_FILE, WORDS_FILE = "concept.yaml", "ablation_words.txt"
 
 
 class Scenario(Options):
@@ -57,25 +59,6 @@ class Concept(Options):
     """Scenarios by name."""
 
 
-class Pair(Options):
-    """Two texts on one situation, the positive and the negative side of a behaviour: a line of pairs.jsonl."""
-
-    id: Name
-    """Unique name of the pair."""
-    scenario: Name
-    """Scenario that the texts belong to."""
-    split: Literal["train", "test"]
-    """Test pairs are scored once."""
-    voice: str
-    """Who speaks: texts of one voice share style."""
-    generator: str | None = None
-    """Name of the model that wrote the texts, if a model did."""
-    positive: str = Field(min_length=1)
-    """The text that shows the behaviour."""
-    negative: str = Field(min_length=1)
-    """The text that shows its opposite."""
-
-
 def load_concept(folder: Path) -> Concept:
     """Read concept.yaml of a folder. Raises InputError with file and key."""
     path = folder / CONCEPT_FILE
@@ -85,7 +68,7 @@ def load_concept(folder: Path) -> Concept:
     try:
         return Concept.model_validate(read_mapping(path))
     except ValidationError as error:
-        raise InputError(f"{path}: {_first_problem(error)}") from error
+        raise InputError(f"{path}: {first_problem(error)}") from error
 
 
 def load_scenarios(folder: Path, scenarios: Sequence[str]) -> Concept:
@@ -96,78 +79,46 @@ def load_scenarios(folder: Path, scenarios: Sequence[str]) -> Concept:
     return concept
 
 
+def write_skeleton(name: str) -> Path:
+    """Write a commented concept.yaml, two example pairs and a word list into a new folder of CONCEPTS. Raises InputError."""
+    folder = CONCEPTS / name
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise InputError(f"concept {name!r}: a name has letters, digits, dots, dashes and underscores only")
+    if folder.exists():
+        raise InputError(f"{folder} is there already; choose another name")
+    folder.mkdir(parents=True)
+    for file in resources.files("probesteer").joinpath("templates/concept").iterdir():
+        (folder / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    return folder
+
+
 def check_study(study: Study) -> str:
-    """Check what a study says against its concept; returns the digest of what activations depend on. Raises InputError."""
-    concept = load_scenarios(study.concept_folder, study.scenarios)
-    pairs = load_pairs(study.concept_folder / PAIRS_FILE)
-    if foreign := [pair for pair in pairs if pair.scenario not in concept.scenarios]:
-        raise InputError(
-            f"{study.concept_folder / PAIRS_FILE}: pair {foreign[0].id}: scenario {foreign[0].scenario} is not in concept.yaml"
-        )
-    return data_digest(study.concept_folder, study.pooling, study.ablations)
+    """Check what a study says against its concept; returns the digest of what activations depend on. Raises InputError.
 
-
-def load_pairs(path: Path) -> list[Pair]:
-    """Read contrastive pairs, one JSON object a line. Raises InputError with the line's number.
-
-    Refuses repeated ids, equal sides, a text that occurs twice, and a split without pairs.
+    Pairs of the user's own may have other scenarios than the concept, unless they are read as answers to them.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text") from error
-    pairs: list[Pair] = []
-    seen: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        pair = _parse_pair(line, f"{path}, line {number}")
-        for value in (pair.id, pair.positive.strip(), pair.negative.strip()):
-            if value in seen:
-                raise InputError(
-                    f"{path}, line {number}: {value[:40]!r} occurs already in line {seen[value]}; ids and texts are unique"
-                )
-            seen[value] = number
-        pairs.append(pair)
-    for split in ("train", "test"):
-        if sum(pair.split == split for pair in pairs) < 2:
-            raise InputError(
-                f"{path}: fewer than 2 pairs of split {split!r}; a probe needs training pairs and held-out test pairs"
-            )
-    return pairs
+    concept = load_scenarios(study.concept_folder, study.scenarios)
+    pairs = load_pairs(study.pairs_path, study.pairs_columns)
+    own = study.pairs is not None and study.pooling != "response"
+    if foreign := [pair for pair in pairs if pair.scenario not in concept.scenarios and not own]:
+        raise InputError(f"{study.pairs_path}: pair {foreign[0].id}: scenario {foreign[0].scenario} is not in concept.yaml")
+    return study_digest(study)
 
 
-def _parse_pair(line: str, where: str) -> Pair:
-    try:
-        pair = Pair.model_validate(json.loads(line))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not a JSON object ({error.msg})") from error
-    except ValidationError as error:
-        raise InputError(f"{where}: {_first_problem(error)}") from error
-    for side in ("positive", "negative"):
-        if not getattr(pair, side).strip():
-            raise InputError(f"{where}: {side} is blank")
-    return pair
+def study_digest(study: Study) -> str:
+    """`data_digest` of what a study says."""
+    return data_digest(study.concept_folder, study.pooling, study.ablations, study.pairs_path, study.pairs_columns)
 
 
-def _first_problem(error: ValidationError) -> str:
-    first: Any = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "the file"
-    message = {"extra_forbidden": "unknown key", "missing": "required key is missing"}.get(first["type"], first["msg"])
-    return f"{key}: {message}"
-
-
-def data_files(folder: Path, pooling: str) -> list[Path]:
+def data_files(folder: Path, pooling: str, pairs: Path) -> list[Path]:
     """The files that activations depend on: pairs, ablated words where there are some, prompts where a text is a response."""
     words, prompts = folder / WORDS_FILE, folder / CONCEPT_FILE
-    return [folder / PAIRS_FILE] + [words] * words.exists() + [prompts] * (pooling == "response")
+    return [pairs] + [words] * words.exists() + [prompts] * (pooling == "response")
 
 
-def data_digest(folder: Path, pooling: str, ablations: int) -> str:
-    """SHA-256 of everything in a concept that activations depend on. Raises InputError."""
+def data_digest(folder: Path, pooling: str, ablations: int, pairs: Path, columns: Mapping[str, str] | None) -> str:
+    """SHA-256 of all that activations depend on beside the model. Raises InputError."""
     try:
-        return digest([ablations, *(file_digest(path) for path in data_files(folder, pooling))])
+        return digest([ablations, columns, *(file_digest(path) for path in data_files(folder, pooling, pairs))])
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}") from error

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from probesteer.concepts import PAIRS_FILE, WORDS_FILE, load_pairs
+from probesteer.concepts import WORDS_FILE
+from probesteer.pairs import load_pairs
 from probesteer.study import Cell, Model, Study
 from probesteer.tables import read_cost
 from probesteer.wordlists import load_words
@@ -80,7 +81,7 @@ def cell_seconds(study: Study, model: Model, cells: int, done: Sequence[Cell]) -
 def plan_study(study: Study) -> list[Plan]:
     """The plans of all models, in order."""
     draws = 1 + (study.ablations if load_words(study.concept_folder / WORDS_FILE) else 0)
-    texts = 2 * len(load_pairs(study.concept_folder / PAIRS_FILE)) * draws
+    texts = 2 * len(load_pairs(study.pairs_path, study.pairs_columns)) * draws
     return [plan_model(study, model, texts) for model in study.models]
 
 

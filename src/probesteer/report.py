@@ -12,13 +12,15 @@ from markdown_it import MarkdownIt
 
 from probesteer import figures
 from probesteer.activations import cache_inputs
-from probesteer.concepts import WORDS_FILE, Concept, data_digest, load_scenarios
+from probesteer.concepts import WORDS_FILE, Concept, load_scenarios, study_digest
 from probesteer.council import Evidence, deliberate, judge_trends, select_layers
+from probesteer.data_card import data_card
 from probesteer.detection_table import detection_inputs
 from probesteer.directions import Probe, load_probe
 from probesteer.effects import CELL, RULES, control_trends, dose_response, mean_success, of_arm, success_rates, trends
 from probesteer.errors import InputError
 from probesteer.history import HISTORY, reassess
+from probesteer.pairs import load_pairs
 from probesteer.published import replication
 from probesteer.steering import Sweep, stale_cells
 from probesteer.study import PROMPTED_ARMS, TABLES, Cell, Model, Study, digest
@@ -38,7 +40,7 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
     """
     concept = load_scenarios(study.concept_folder, study.scenarios)
     cards = {model.name: read_card(study.card_path(model)) for model in study.models}
-    texts_digest = data_digest(study.concept_folder, study.pooling, study.ablations)
+    texts_digest = study_digest(study)
     words = load_words(study.concept_folder / WORDS_FILE)
     probes = {
         (model.name, layer): load_probe(study.probe_path(model, layer), layer)
@@ -47,6 +49,7 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
     }
     tables: dict[str, pd.DataFrame] = {
         "models": models_table(cards),
+        "data": data_card(load_pairs(study.pairs_path, study.pairs_columns)),
         **detection_tables(study, cards, texts_digest, words),
         "cells": cells_table(study, concept, cards, probes),
         "cost": cost_table(study, texts_digest),

@@ -17,11 +17,13 @@ from probesteer.errors import InputError
 
 DEFAULT = Path("config/config.yaml")
 CONCEPTS = Path("resources/concepts")
+PAIRS_FILE = "pairs.jsonl"  # in a concept's folder
 EMBEDDINGS = -1  # the layer index of the input to block 0
 PROBE_ARM, BASELINE_ARM = "probe", "baseline"
 MODEL_FILES, ORGANISM_FILES = ("*.safetensors", "*.json", "*.jinja"), ("recipe.json", "planted.safetensors")
 TABLES = [
     "models",
+    "data",
     "detection",
     "selection",
     "details",
@@ -43,7 +45,8 @@ TABLES = [
 SHARED = ("models", "activations")  # folders of results/
 PROMPTED_ARMS = {"prompted-positive": "positive", "prompted-negative": "negative"}  # unsteered, under the concept's prompts
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Scorer = Literal["published", "lexical", "grammar", "rubric"]  # the names of scoring.SCORERS, and the judge's
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -188,6 +191,15 @@ class Judge(Options):
         return self
 
 
+class PairsFile(Options):
+    """Pairs from a file of your own, in the place of the concept's."""
+
+    file: Annotated[str, Field(min_length=1)]
+    """JSONL, CSV or Parquet, by its suffix."""
+    columns: dict[Literal["id", "scenario", "split", "voice", "generator", "positive", "negative"], str] = {}
+    """Which column holds what, where it has another name; only positive and negative must be there."""
+
+
 class Controls(Options):
     """Directions of the probe's length that should do nothing: orthogonal to it and, on organisms, to the planted one."""
 
@@ -247,6 +259,8 @@ class Study(Options):
     """Name of the study; results go to results/<study>."""
     concept: Name
     """A folder of resources/concepts."""
+    pairs: PairsFile | None = None
+    """Contrastive pairs of your own; none takes the concept's."""
     scenarios: Annotated[list[Name], Field(min_length=1), AfterValidator(_unique)]
     """Scenarios of the concept in which models are steered."""
     models: Annotated[list[Model], Field(min_length=1)]
@@ -313,6 +327,15 @@ class Study(Options):
     @property
     def concept_folder(self) -> Path:
         return CONCEPTS / self.concept
+
+    @property
+    def pairs_path(self) -> Path:
+        return Path(self.pairs.file) if self.pairs else self.concept_folder / PAIRS_FILE
+
+    @property
+    def pairs_columns(self) -> dict[str, str] | None:
+        """Which column of the user's file holds what; none for the concept's own pairs."""
+        return {str(field): column for field, column in self.pairs.columns.items()} if self.pairs else None
 
     @property
     def cells_root(self) -> Path:

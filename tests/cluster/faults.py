@@ -206,7 +206,8 @@ def node_down(scene: Scene, phase: str) -> None:
 
 def set_node(scene: Scene, state: str) -> None:
     node = scene.slurm.run("sinfo", "-h", "-o", "%n").stdout.split()[0]
-    scene.slurm.run("scontrol", "update", f"NodeName={node}", f"State={state}", "Reason=fault")
+    back = state == "RESUME"  # refused by a node that came back by itself
+    scene.slurm.run("scontrol", "update", f"NodeName={node}", f"State={state}", "Reason=fault", check=not back)
 
 
 def requeued(scene: Scene, phase: str) -> None:

@@ -15,6 +15,7 @@ rule activations:
         concept=STUDY.concept_folder,
         pooling=STUDY.pooling,
         ablations=STUDY.ablations,
+        pairs=PAIRS,
     shell:
         "probesteer activations --card {input.card} --concept {params.concept} --pooling {params.pooling}"
-        " --ablations {params.ablations} --output {output} 2> {log}"
+        " --ablations {params.ablations} {params.pairs} --output {output} 2> {log}"

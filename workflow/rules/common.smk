@@ -1,5 +1,6 @@
 # The study and its concept, checked before anything is planned: one clear line and exit code 2 where they are wrong.
 
+import json
 import re
 import shlex
 import subprocess
@@ -24,11 +25,13 @@ except InputError as error:
 
 ROOT = STUDY.root
 REPORT = ROOT / "council"
-TEXTS = concepts.data_files(STUDY.concept_folder, STUDY.pooling)
+TEXTS = concepts.data_files(STUDY.concept_folder, STUDY.pooling, STUDY.pairs_path)
 STEERED = [model for model in STUDY.models if STUDY.steering_layers_of(model)]
 FIGURES = ["auroc_by_layer"] + (["dose_response"] if STEERED else [])
 
 WORDS = [STUDY.concept_folder / concepts.WORDS_FILE] if (STUDY.concept_folder / concepts.WORDS_FILE).exists() else []
+PAIRS = f"--pairs {shlex.quote(str(STUDY.pairs_path))}" if STUDY.pairs else ""
+PAIRS += f" --columns {shlex.quote(json.dumps(STUDY.pairs_columns))}" if STUDY.pairs else ""
 ARMS = ",".join(STUDY.controls.arms())
 CONTROLS = f"--controls={ARMS} --control-limit {STUDY.criteria.trend_alpha}"
 

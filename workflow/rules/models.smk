@@ -4,13 +4,14 @@
 rule fetch:
     output:
         receipt="results/models/{model}/{key}.fetched.json",
+    log:
+        ROOT / "logs/fetch/{model}.{key}.log",
     retries: 2  # files that are there are kept
     localrule: True
     params:
         options=hub_options,
     shell:
-        # The progress bar is for the terminal.
-        "probesteer fetch {params.options} --output {output.receipt}"
+        "probesteer fetch {params.options} --output {output.receipt} 2> >(tee {log} >&2)"
 
 
 rule model:
