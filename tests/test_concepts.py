@@ -4,11 +4,14 @@ import re
 from collections import Counter
 from itertools import combinations
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 
+from probesteer.cli import main
 from probesteer.concepts import load_concept
 from probesteer.pairs import load_pairs
+from probesteer.wordlists import load_words
 
 EMPATHY = ROOT / "resources/concepts/empathy_in_action"
 CONCEPTS = [EMPATHY, ROOT / "resources/concepts/empathy_grammar"]
@@ -90,3 +93,50 @@ def test_the_ablation_words_occur_in_the_pairs(pairs):
     used = {word for pair in pairs for side in (pair.positive, pair.negative) for word in words(side)}
     assert listed == sorted(set(listed)) and len(listed) >= 41  # the published list had 41
     assert [word for word in listed if word not in used] == []
+
+
+FORMALITY = ROOT / "resources/concepts/formality"
+
+
+def test_the_control_concept_says_the_same_in_as_many_words_in_another_register():
+    concept, formal = load_concept(FORMALITY), load_pairs(FORMALITY / "pairs.jsonl")
+    assert {(pair.scenario, pair.split) for pair in formal} == {
+        (s, split) for s in concept.scenarios for split in ("train", "test")
+    }
+    for pair in formal:
+        shorter, longer = sorted(len(text.split()) for text in (pair.positive, pair.negative))
+        assert longer <= 1.15 * shorter, pair.id
+        assert not re.search(r"n't|'s|'re|'m\b", pair.positive.replace("Thursday's", "")), pair.id
+        assert "'" in pair.negative or "gotta" in pair.negative.lower(), pair.id
+    used = {word for pair in formal for side in (pair.positive, pair.negative) for word in words(side)}
+    assert set(load_words(FORMALITY / "ablation_words.txt")) <= used
+
+
+def test_a_new_concept_is_a_skeleton_that_a_study_accepts(fresh, monkeypatch, capsys):
+    monkeypatch.chdir(fresh.folder)
+    assert main(["new-concept", "curiosity"]) == 0 and "resources/concepts/curiosity" in capsys.readouterr().out
+    folder = fresh.folder / "resources/concepts/curiosity"
+    assert {path.name for path in folder.iterdir()} == {"concept.yaml", "pairs.jsonl", "ablation_words.txt"}
+    study = fresh.study(concept="curiosity", scenarios=["first_situation"])
+    assert main(["check", "--static", "--configfile", str(study)]) == 0
+    for name, says in (("curiosity", "is there already"), ("../up", "letters, digits")):
+        assert main(["new-concept", name]) == 2
+        assert says in capsys.readouterr().err
+
+
+def test_a_control_concepts_direction_is_tried_on_the_concept(fresh):
+    fresh.run(fresh.study(control_concept="formality", steering_layers=[], layers=[-1, 2, 3], ablations=1))
+    tables = fresh.folder / "results/small/council/tables"
+    detection = pd.read_csv(tables / "detection.csv").set_index("layer")
+    assert (detection["cos_control_concept"].abs() < 0.9).all() and detection["control_concept_auroc"].between(0, 1).all()
+    row = pd.read_csv(tables / "checks.csv").set_index("check").loc["control concept"]
+    own, other = detection.loc[3, ["auroc", "control_concept_auroc"]]
+    assert (row["status"] == "PASS") == (own - max(other, 1 - other) >= 0.2)
+    caches = list((fresh.folder / "results/activations/model=llama").glob("concept=*/*.parquet"))
+    assert sorted(path.parent.name for path in caches) == ["concept=empathy_grammar", "concept=formality"]
+
+
+def test_a_control_concept_that_is_missing_or_the_same_is_one_line(fresh):
+    for name, says in (("nonesuch", "concept nonesuch"), ("empathy_grammar", "it is the concept itself")):
+        done = fresh.snakemake("-n", "--configfile", fresh.study(control_concept=name))
+        assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr

@@ -121,6 +121,17 @@ def test_fifty_pairs_with_a_fifth_of_failures_end_complete_and_no_request_is_bil
     assert main(arguments(endpoint, tmp_path)) == 0 and len(endpoint.asked) == asked
 
 
+def test_the_rule_writes_pairs_that_a_study_then_reads(endpoint, fresh):
+    writing = {"generators": [f"openai:first@{endpoint.url}/v1"], "pairs": 20}
+    study = fresh.study(concept="empathy_in_action", writing=writing, steering_layers=[], scorers=["lexical"])
+    done = fresh.snakemake("write_pairs", "--configfile", study)
+    assert done.returncode == 0, done.stderr[-2000:]
+    written = {"file": "results/small/written/pairs.jsonl"}
+    study = fresh.study(concept="empathy_in_action", pairs=written, steering_layers=[], scorers=["lexical"])
+    assert fresh.plan(study)["detect"] == 1
+    assert "secret" not in "".join(path.read_text() for path in (fresh.folder / "results").rglob("*.log"))
+
+
 def test_a_killed_run_goes_on_with_what_is_missing(endpoint, tmp_path):
     endpoint.delay = 0.1
     program = str(Path(sys.executable).parent / "probesteer")

@@ -148,8 +148,9 @@ def detect(args: argparse.Namespace) -> None:
 
     words = load_words(args.words) if args.words else []
     planted = load_planted(args.planted) if args.planted else None
-    rows = detection_rows(args.activations, args.layer, args.seed, words, planted)
-    inputs = detection_inputs(read_inputs(args.activations), args.layer, args.seed, words)
+    rows = detection_rows(args.activations, args.layer, args.seed, words, planted, args.control_activations)
+    control = read_inputs(args.control_activations) if args.control_activations else None
+    inputs = detection_inputs(read_inputs(args.activations), args.layer, args.seed, words, control)
     write_table(pa.Table.from_pylist(rows, DETECTION_SCHEMA), args.output, inputs)
 
 
@@ -358,6 +359,7 @@ def build_parser() -> Parser:
     add("--seed", type=int, default=0)
     add("--words", type=Path, help="the concept's word list, for the keyword count")
     add("--planted", type=Path, help="safetensors file of a model organism's planted direction")
+    add("--control-activations", type=Path, help="activations of another concept, whose direction is tried on this one")
     add("--output", type=Path, required=True)
 
     for run, summary in ((baseline, "generate unsteered and prompted cells"), (steer, "generate the cells of a layer")):

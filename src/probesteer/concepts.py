@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import ValidationError
 
 from probesteer.errors import InputError
-from probesteer.pairs import first_problem, load_pairs
-from probesteer.study import CONCEPTS, NAME_PATTERN, Name, Options, Study, digest, file_digest, read_mapping
+from probesteer.pairs import Pair, first_problem, load_pairs
+from probesteer.study import CONCEPTS, NAME_PATTERN, PAIRS_FILE, Name, Options, Study, digest, file_digest, read_mapping
 
 CONCEPT_FILE, WORDS_FILE = "concept.yaml", "ablation_words.txt"
 
@@ -99,15 +99,28 @@ def check_study(study: Study) -> str:
     """
     concept = load_scenarios(study.concept_folder, study.scenarios)
     pairs = load_pairs(study.pairs_path, study.pairs_columns)
-    own = study.pairs is not None and study.pooling != "response"
-    if foreign := [pair for pair in pairs if pair.scenario not in concept.scenarios and not own]:
-        raise InputError(f"{study.pairs_path}: pair {foreign[0].id}: scenario {foreign[0].scenario} is not in concept.yaml")
+    if study.pairs is None or study.pooling == "response":
+        check_pairs(study.pairs_path, pairs, concept)
     return study_digest(study)
+
+
+def check_pairs(path: Path, pairs: Sequence[Pair], concept: Concept) -> None:
+    """Raise InputError for a pair whose scenario the concept does not have."""
+    if foreign := [pair for pair in pairs if pair.scenario not in concept.scenarios]:
+        raise InputError(f"{path}: pair {foreign[0].id}: scenario {foreign[0].scenario} is not in concept.yaml")
 
 
 def study_digest(study: Study) -> str:
     """`data_digest` of what a study says."""
     return data_digest(study.concept_folder, study.pooling, study.ablations, study.pairs_path, study.pairs_columns)
+
+
+def control_digest(study: Study) -> str:
+    """`data_digest` of the control concept's own pairs, which are not ablated; checks them. Raises InputError."""
+    folder = CONCEPTS / str(study.control_concept)
+    concept = load_concept(folder)
+    check_pairs(folder / PAIRS_FILE, load_pairs(folder / PAIRS_FILE), concept)
+    return data_digest(folder, study.pooling, 0, folder / PAIRS_FILE, None)
 
 
 def data_files(folder: Path, pooling: str, pairs: Path) -> list[Path]:

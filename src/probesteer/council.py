@@ -245,6 +245,16 @@ def drops(evidence: Evidence, column: str, check: str, bar: float) -> Iterator[C
             yield Check("Devil's Advocate", check, row.model, status, f"{left:.3f} against {beside(row)}", "council")
 
 
+def devil_control_concept(evidence: Evidence) -> Iterator[Check]:
+    """Another concept's direction, either way round, does not tell this one's sides apart nearly as well."""
+    for row in evidence.council.itertuples():
+        if pd.notna(auroc := getattr(row, "control_concept_auroc", np.nan)):
+            apart = max(auroc, 1 - auroc)
+            status = graded(row.auroc - apart >= evidence.criteria.gap, row.auroc > apart)
+            text = f"its direction gives {auroc:.3f} against {beside(row)}, cosine {row.cos_control_concept:.2f}"
+            yield Check("Devil's Advocate", "control concept", row.model, status, text, "detection")
+
+
 def devil_scenario(evidence: Evidence) -> Iterator[Check]:
     """A scenario that the probe was not fitted on is told apart nearly as well."""
     for row, left_out in details_of(evidence, "without_scenario", of_layer=True):
@@ -344,6 +354,7 @@ CHECKS: list[Callable[[Evidence], Iterator[Check]]] = [
     devil_embeddings,
     devil_ablation,
     devil_form,
+    devil_control_concept,
     devil_scenario,
     devil_random,
     devil_geometry,

@@ -10,7 +10,7 @@ import pyarrow as pa
 from probesteer.activations import LayerActivations, count_ablations, read_layer
 from probesteer.detection import NUMERICS, Estimate, evaluate, metric_row
 from probesteer.directions import mean_difference
-from probesteer.robustness import ablation, held_out_auroc, layer_cosines, left_out, methods, residualised
+from probesteer.robustness import ablation, direction_auroc, held_out_auroc, layer_cosines, left_out, methods, residualised
 from probesteer.selection import select
 from probesteer.surface import form, surface_aurocs
 
@@ -26,17 +26,26 @@ DETECTION_SCHEMA = pa.schema(
 )
 
 
-def detection_inputs(cache: Mapping[str, Any], layers: Sequence[int], seed: int, words: Sequence[str]) -> dict[str, Any]:
-    """Everything that determines a detection table, given what determines the activation cache."""
-    return {"numerics": NUMERICS, "activations": dict(cache), "layers": list(layers), "seed": seed, "words": list(words)}
+def detection_inputs(
+    cache: Mapping[str, Any], layers: Sequence[int], seed: int, words: Sequence[str], control: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Everything that determines a detection table, given what determines the activation caches."""
+    inputs = {"numerics": NUMERICS, "activations": dict(cache), "layers": list(layers), "seed": seed, "words": list(words)}
+    return inputs | ({"control": dict(control)} if control else {})
 
 
 def detection_rows(
-    path: Path, layers: Sequence[int], seed: int, words: Sequence[str] = (), planted: np.ndarray | None = None
+    path: Path,
+    layers: Sequence[int],
+    seed: int,
+    words: Sequence[str] = (),
+    planted: np.ndarray | None = None,
+    control: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Rows (layer, metric, of, estimate, lower, upper) of a cache; the layer is null for what concerns the whole model.
 
-    `words` are the concept's keywords; `planted` is the unit vector (hidden,) along which an organism's stance was planted.
+    `words` are the concept's keywords; `planted` is the unit vector (hidden,) along which an organism's stance was planted;
+    `control` is the cache of another concept, whose direction is tried on this one's held-out pairs.
     """
     caches = {layer: read_layer(path, layer) for layer in layers}
     draws = range(1, count_ablations(path) + 1)
@@ -64,6 +73,10 @@ def detection_rows(
             own.append(metric_row("ablated_auroc", ablation(ablated)))
         if planted is not None:
             own.append(metric_row("cos_planted", Estimate(float(directions[layer] @ planted))))
+        if control is not None:
+            other = mean_difference(*read_layer(control, layer).training_sides())[0]
+            own.append(metric_row("cos_control_concept", Estimate(float(directions[layer] @ other))))
+            own.append(metric_row("control_concept_auroc", direction_auroc(cache.activations, *at, other)))
         rows += [{"layer": layer, **row} for row in own]
     return rows
 

@@ -18,7 +18,7 @@ from probesteer.errors import InputError
 from probesteer.pairs import TEST_SHARE, Pair
 from probesteer.progress import progress
 from probesteer.seal import is_whole
-from probesteer.study import digest
+from probesteer.study import GENERATOR_PATTERN, digest
 from probesteer.tables import read_table, write_table
 
 WORKERS, CLIENT_RETRIES, TRIES, TIMEOUT = 4, 8, 4, 120.0
@@ -40,7 +40,7 @@ class Generator:
     @classmethod
     def parse(cls, text: str) -> "Generator":
         """From `openai:MODEL` or `anthropic:MODEL`, with `@URL` for another endpoint of that protocol. Raises ValueError."""
-        found = re.fullmatch(r"(openai|anthropic):([^@]+)(?:@(https?://.+))?", text)
+        found = re.match(GENERATOR_PATTERN, text)
         if not found:
             raise ValueError(text)
         return cls(*found.groups())

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from probesteer import figures
 from probesteer.activations import cache_inputs
-from probesteer.concepts import WORDS_FILE, Concept, load_scenarios, study_digest
+from probesteer.concepts import WORDS_FILE, Concept, control_digest, load_scenarios, study_digest
 from probesteer.council import Evidence, deliberate, judge_trends, select_layers
 from probesteer.data_card import data_card
 from probesteer.detection_table import detection_inputs
@@ -99,7 +99,8 @@ def detection_tables(
     for model in study.models:
         cache = cache_inputs(cards[model.name], texts_digest, study.pooling)
         path = study.detection_path(model)
-        if not is_fresh(path, detection_inputs(cache, study.layers_of(model), study.seed, words)):
+        other = cache_inputs(cards[model.name], control_digest(study), study.pooling) if study.control_concept else None
+        if not is_fresh(path, detection_inputs(cache, study.layers_of(model), study.seed, words, other)):
             raise InputError(f"{path}: {FOREIGN}; delete it and run again")
         tables.append(read_table(path).to_pandas().assign(model=model.name))
     long = pd.concat(tables, ignore_index=True)

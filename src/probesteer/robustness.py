@@ -16,6 +16,13 @@ def held_out_auroc(
 ) -> Estimate:
     """AUROC, with its interval, of a probe fitted on `train` and scored on the rest; activations (texts, hidden)."""
     direction, _ = METHODS[method](activations[train & labels], activations[train & ~labels])
+    return direction_auroc(activations, labels, groups, train, direction)
+
+
+def direction_auroc(
+    activations: np.ndarray, labels: np.ndarray, groups: np.ndarray, train: np.ndarray, direction: np.ndarray
+) -> Estimate:
+    """AUROC, with its interval, of a direction (hidden,) on the texts that are not in `train`."""
     return Estimate(*auroc_interval(activations[~train] @ direction, labels[~train], groups[~train]))
 
 

@@ -47,6 +47,7 @@ PROMPTED_ARMS = {"prompted-positive": "positive", "prompted-negative": "negative
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+GENERATOR_PATTERN = r"^(openai|anthropic):([^@]+)(?:@(https?://.+))?$"
 Scorer = Literal["published", "lexical", "grammar", "rubric"]  # the names of scoring.SCORERS, and the judge's
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -200,6 +201,15 @@ class PairsFile(Options):
     """Which column holds what, where it has another name; only positive and negative must be there."""
 
 
+class Writing(Options):
+    """Pairs that language models behind an API write, by `snakemake write_pairs`."""
+
+    generators: Annotated[list[Annotated[str, Field(pattern=GENERATOR_PATTERN)]], Field(min_length=1)]
+    """openai:MODEL or anthropic:MODEL, with @URL for another endpoint of that protocol; several take turns."""
+    pairs: Count = 50
+    """How many pairs are asked for."""
+
+
 class Controls(Options):
     """Directions of the probe's length that should do nothing: orthogonal to it and, on organisms, to the planted one."""
 
@@ -259,8 +269,12 @@ class Study(Options):
     """Name of the study; results go to results/<study>."""
     concept: Name
     """A folder of resources/concepts."""
+    control_concept: Name | None = None
+    """Another concept, whose direction should not tell this one's sides apart."""
     pairs: PairsFile | None = None
     """Contrastive pairs of your own; none takes the concept's."""
+    writing: Writing | None = None
+    """Who writes pairs, on demand."""
     scenarios: Annotated[list[Name], Field(min_length=1), AfterValidator(_unique)]
     """Scenarios of the concept in which models are steered."""
     models: Annotated[list[Model], Field(min_length=1)]
@@ -316,6 +330,8 @@ class Study(Options):
                 raise ValueError(f"models: {model.name} has no block among its layers; a verdict needs one")
         if "rubric" in self.scorers and self.judge is None:
             raise ValueError("scorers: rubric needs a judge; give one")
+        if self.control_concept == self.concept:
+            raise ValueError("control_concept: it is the concept itself; name another one")
         if self.study in SHARED:
             raise ValueError(f"study: the name {self.study} is taken by a folder of results that studies share")
         return self
@@ -349,8 +365,9 @@ class Study(Options):
         """Names model, texts and pooling, so that studies can share a cache and never mix two."""
         return digest([model.key, pairs_digest, self.pooling])[:12]
 
-    def activations_path(self, model: str, key: str) -> Path:
-        return Path("results/activations") / f"model={model}" / f"concept={self.concept}" / f"{key}.parquet"
+    def activations_path(self, model: str, key: str, concept: str | None = None) -> Path:
+        """The cache of a model on the pairs of the study's concept, or of another one."""
+        return Path("results/activations") / f"model={model}" / f"concept={concept or self.concept}" / f"{key}.parquet"
 
     def probe_path(self, model: Model, layer: int) -> Path:
         return self.root / "probes" / f"model={model.name}" / f"layer={layer}" / "probe.safetensors"
@@ -412,12 +429,14 @@ class Study(Options):
         for cells in self.jobs_cells(model):
             yield from cells
 
-    def results(self, texts_digest: str) -> Iterator[Path]:
-        """Every sealed file that the study makes beside its cells; `texts_digest` is that of what activations depend on."""
+    def results(self, texts_digest: str, control_digest: str | None = None) -> Iterator[Path]:
+        """Every sealed file that the study makes beside its cells; the digests are of what activations depend on."""
         for model in self.models:
             steered = self.steering_layers_of(model)
             yield self.card_path(model)
             yield self.activations_path(model.name, self.activations_key(model, texts_digest))
+            if control_digest is not None:
+                yield self.activations_path(model.name, self.activations_key(model, control_digest), self.control_concept)
             yield from (self.probe_path(model, layer) for layer in steered)
             yield self.detection_path(model)
             if steered:

@@ -4,18 +4,14 @@
 rule activations:
     input:
         card=card_of,
-        texts=TEXTS,
+        texts=lambda wildcards: TEXTS[wildcards.concept],
     output:
-        STUDY.activations_path("{model}", "{key}"),
+        STUDY.activations_path("{model}", "{key}", "{concept}"),
     log:
-        ROOT / "logs/activations/{model}.{key}.log",
+        ROOT / "logs/activations/{model}.{concept}.{key}.log",
     resources:
         **MODEL_JOB,
     params:
-        concept=STUDY.concept_folder,
-        pooling=STUDY.pooling,
-        ablations=STUDY.ablations,
-        pairs=PAIRS,
+        data=data_options,
     shell:
-        "probesteer activations --card {input.card} --concept {params.concept} --pooling {params.pooling}"
-        " --ablations {params.ablations} {params.pairs} --output {output} 2> {log}"
+        "probesteer activations --card {input.card} {params.data} --output {output} 2> {log}"

@@ -19,13 +19,17 @@ try:
     # Snakemake lists the default after the files of the command line, which win over it.
     STUDY = studies.parse_study(config, sorted(map(Path, workflow.configfiles), key=lambda path: path != studies.DEFAULT))
     TEXTS_DIGEST = concepts.check_study(STUDY)
+    CONTROL_DIGEST = concepts.control_digest(STUDY) if STUDY.control_concept else None
 except InputError as error:
     print(f"probesteer: error: {error}", file=sys.stderr)
     sys.exit(2)
 
 ROOT = STUDY.root
 REPORT = ROOT / "council"
-TEXTS = concepts.data_files(STUDY.concept_folder, STUDY.pooling, STUDY.pairs_path)
+TEXTS = {STUDY.concept: concepts.data_files(STUDY.concept_folder, STUDY.pooling, STUDY.pairs_path)}
+if STUDY.control_concept:
+    FOLDER = studies.CONCEPTS / STUDY.control_concept
+    TEXTS[STUDY.control_concept] = concepts.data_files(FOLDER, STUDY.pooling, FOLDER / studies.PAIRS_FILE)
 STEERED = [model for model in STUDY.models if STUDY.steering_layers_of(model)]
 FIGURES = ["auroc_by_layer"] + (["dose_response"] if STEERED else [])
 
@@ -51,6 +55,7 @@ JUDGE_CARDS = [studies.card_path(name, model) for name, model in JUDGES.items()]
 
 wildcard_constraints:
     model="|".join(re.escape(name) for name in [*(model.name for model in STUDY.models), *JUDGES]),
+    concept="|".join(map(re.escape, TEXTS)),
     layer=r"-?\d+",
     scorer="|".join(map(re.escape, STUDY.scorers)),
     key="[0-9a-f]{12}",
@@ -63,7 +68,7 @@ def unfinished(wildcards):
     jobs then find by fingerprint what is up to date.
     """
     jobs = [[cell.path(STUDY.cells_root) for cell in cells] for model in STEERED for cells in STUDY.jobs_cells(model)]
-    states = {path: seal.state(path) for path in chain(STUDY.results(TEXTS_DIGEST), *jobs)}
+    states = {path: seal.state(path) for path in chain(STUDY.results(TEXTS_DIGEST, CONTROL_DIGEST), *jobs)}
     blind = not any(Path(".snakemake/metadata").glob("*")) and not STUDY.is_saved(REPORT / "study.json")
     again = {seal.DAMAGED, seal.WHOLE} if blind else {seal.DAMAGED}
     workflow.dag.forcefiles.update(str(path) for path, state in states.items() if state in again)
@@ -122,6 +127,24 @@ def card_of(wildcards):
 def activations_of(wildcards):
     """The cache that holds the model's activations on the study's pairs."""
     return STUDY.activations_path(wildcards.model, STUDY.activations_key(STUDY[wildcards.model], TEXTS_DIGEST))
+
+
+def control_activations_of(wildcards):
+    """The same on the pairs of the control concept, where the study has one."""
+    if CONTROL_DIGEST is None:
+        return []
+    key = STUDY.activations_key(STUDY[wildcards.model], CONTROL_DIGEST)
+    return STUDY.activations_path(wildcards.model, key, STUDY.control_concept)
+
+
+def data_options(wildcards):
+    """Which texts are captured: the study's pairs and their ablations, or the control concept's pairs."""
+    own = f"--ablations {STUDY.ablations} {PAIRS}" if wildcards.concept == STUDY.concept else "--ablations 0"
+    return f"--concept {studies.CONCEPTS / wildcards.concept} --pooling {STUDY.pooling} {own}"
+
+
+def control_option(wildcards, input):
+    return f"--control-activations {shlex.quote(str(input.control))}" if input.control else ""
 
 
 def planted_option(wildcards, input):

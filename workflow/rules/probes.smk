@@ -31,6 +31,7 @@ rule detect:
         activations=activations_of,
         planted=lambda wildcards: STUDY[wildcards.model].planted(),
         words=WORDS,
+        control=control_activations_of,
     output:
         ROOT / "detection/model={model}/detection.parquet",
     log:
@@ -45,7 +46,8 @@ rule detect:
         layers=lambda wildcards: comma(STUDY.layers_of(STUDY[wildcards.model])),
         seed=STUDY.seed,
         planted=planted_option,
+        control=control_option,
         words=lambda wildcards, input: (f"--words {shlex.quote(str(input.words))}" if input.words else ""),
     shell:
         "probesteer detect {input.activations} --layer={params.layers} --seed {params.seed} {params.planted} {params.words}"
-        " --output {output} 2> {log}"
+        " {params.control} --output {output} 2> {log}"
