@@ -211,9 +211,7 @@ def set_node(scene: Scene, state: str) -> None:
 
 
 def requeued(scene: Scene, phase: str) -> None:
-    """An administrator allows what the profile forbids, and requeues the job."""
     job = scene.job(phase)
-    scene.slurm.run("scontrol", "update", f"JobId={job}", "Requeue=1")
     scene.slurm.run("scontrol", "requeue", job)
     start_now(scene, job)
 
@@ -225,15 +223,17 @@ def start_now(scene: Scene, job: str) -> None:
 
 
 def preempted(scene: Scene, phase: str) -> None:
-    scene.worker(phase)
-    urgent(scene)
-
-
-def preempted_and_requeued(scene: Scene, phase: str) -> None:
     job = scene.job(phase)
-    scene.slurm.run("scontrol", "update", f"JobId={job}", "Requeue=1")
     urgent(scene)
     start_now(scene, job)
+
+
+def preempted_for_good(scene: Scene, phase: str) -> None:
+    """The job is cancelled, the plugin waits for a requeue, and the user loses patience."""
+    scene.slurm.run("scontrol", "update", f"JobId={scene.job(phase)}", "Requeue=0")
+    urgent(scene)
+    time.sleep(15)
+    scene.run.send_signal(signal.SIGINT)
 
 
 def urgent(scene: Scene) -> None:
@@ -388,8 +388,8 @@ FAULTS = [
     *on(drained, "node drained", "activations", "steer"),
     *on(node_down, "node down", "activations", "steer"),
     *on(requeued, "requeue", "activations", "steer"),
-    *on(preempted, "preemption, cancelled", "activations", "steer"),
-    *on(preempted_and_requeued, "preemption, requeued", "steer"),
+    *on(preempted, "preemption", "activations", "steer"),
+    *on(preempted_for_good, "preemption that cancels, then SIGINT", "steer"),
     *on(disk_full, "disk full", *MODEL, tmpfs=True),
     *on(disk_full_half_way, "disk full after some cells", "steer", tmpfs=True),
     *on(read_only, "results read-only", *MODEL),

@@ -60,7 +60,7 @@ def test_a_gpu_is_asked_for_by_exactly_the_jobs_that_load_a_model(submitted, slu
     with_gpu = [job for job in jobs if "gpu" in job.get("TresPerNode", "") + job.get("TresPerJob", "")]
     rules = [job["Comment"].split("_")[1] for job in with_gpu]
     assert sorted(rules) == sorted(rule for rule in MODEL_RULES for _model in range(4))
-    assert {job["Partition"] for job in with_gpu} == {"gpu"} and {job["Requeue"] for job in jobs} == {"0"}
+    assert {job["Partition"] for job in with_gpu} == {"gpu"} and {job["Requeue"] for job in jobs} == {"1"}
 
 
 @pytest.fixture(scope="session")
