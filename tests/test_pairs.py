@@ -2,6 +2,9 @@
 
 import csv
 import json
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +14,7 @@ from conftest import ROOT, World
 from probesteer.data_card import data_card
 from probesteer.errors import InputError
 from probesteer.pairs import load_pairs
+from probesteer.study import file_digest
 
 SHIPPED = load_pairs(ROOT / "resources/concepts/empathy_grammar/pairs.jsonl")
 COLUMNS = {"positive": "warm", "negative": "cold", "scenario": "where"}
@@ -100,3 +104,21 @@ def test_a_study_with_a_bad_file_of_pairs_ends_at_once_in_one_line(fresh: World)
     write(fresh.folder / "mine.csv", rows)
     done = fresh.snakemake("-n", "--configfile", fresh.study(pairs={"file": "mine.csv", "columns": COLUMNS}))
     assert done.returncode == 2 and "mine.csv, row 5: negative" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_pairs_with_an_address_and_a_digest_are_downloaded_and_checked(fresh: World, tmp_path):
+    (tmp_path / "served").mkdir()
+    served = write(tmp_path / "served/mine.csv", ROWS)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(served.parent))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    pairs = {"file": "mine.csv", "columns": COLUMNS, "url": f"http://127.0.0.1:{server.server_port}/mine.csv"}
+    options = {"steering_layers": [], "layers": [-1, 3], "ablations": 0}
+    done = fresh.snakemake("--configfile", fresh.study(pairs={**pairs, "sha256": "0" * 64}, **options))
+    assert done.returncode != 0 and not (fresh.folder / "mine.csv").exists()
+    assert "nothing was kept" in (fresh.folder / "results/small/logs/download.log").read_text()
+    study = fresh.study(pairs={**pairs, "sha256": file_digest(served)}, **options)
+    assert fresh.plan(study)["download"] == 1
+    fresh.run(study)
+    assert (fresh.folder / "mine.csv").read_bytes() == served.read_bytes() and fresh.plan(study) == {}
+    server.shutdown()

@@ -257,6 +257,12 @@ def aggregate(args: argparse.Namespace) -> None:
         print(f"{verdict:6} {name}")
 
 
+def download(args: argparse.Namespace) -> None:
+    from probesteer.pairs import download
+
+    download(args.url, args.sha256, args.output)
+
+
 def write_pairs(args: argparse.Namespace) -> None:
     from probesteer.concepts import load_concept
     from probesteer.pair_writing import assemble, requests, to_jsonl, write_responses
@@ -420,6 +426,11 @@ def build_parser() -> Parser:
 
     add = verb(new_concept, "write the skeleton of a concept of your own into resources/concepts")
     add("name")
+
+    add = verb(download, "download a file of pairs whose SHA-256 is known")
+    add("url")
+    add("--sha256", required=True)
+    add("--output", type=Path, required=True)
 
     add = verb(write_pairs, "let language models behind an API write a concept's pairs")
     add("--concept", type=Path, required=True, help="concept folder: its system prompts and scenarios are what is asked")

@@ -98,6 +98,8 @@ def check_study(study: Study) -> str:
     Pairs of the user's own may have other scenarios than the concept, unless they are read as answers to them.
     """
     concept = load_scenarios(study.concept_folder, study.scenarios)
+    if study.pairs and study.pairs.url and not study.pairs_path.exists():
+        return study_digest(study)  # checked when they are there
     pairs = load_pairs(study.pairs_path, study.pairs_columns)
     if study.pairs is None or study.pooling == "response":
         check_pairs(study.pairs_path, pairs, concept)
@@ -112,7 +114,8 @@ def check_pairs(path: Path, pairs: Sequence[Pair], concept: Concept) -> None:
 
 def study_digest(study: Study) -> str:
     """`data_digest` of what a study says."""
-    return data_digest(study.concept_folder, study.pooling, study.ablations, study.pairs_path, study.pairs_columns)
+    known = study.pairs.sha256 if study.pairs else None
+    return data_digest(study.concept_folder, study.pooling, study.ablations, study.pairs_path, study.pairs_columns, known)
 
 
 def control_digest(study: Study) -> str:
@@ -129,9 +132,12 @@ def data_files(folder: Path, pooling: str, pairs: Path) -> list[Path]:
     return [pairs] + [words] * words.exists() + [prompts] * (pooling == "response")
 
 
-def data_digest(folder: Path, pooling: str, ablations: int, pairs: Path, columns: Mapping[str, str] | None) -> str:
-    """SHA-256 of all that activations depend on beside the model. Raises InputError."""
+def data_digest(
+    folder: Path, pooling: str, ablations: int, pairs: Path, columns: Mapping[str, str] | None, pairs_sha256: str | None = None
+) -> str:
+    """SHA-256 of all that activations depend on beside the model; the pairs' own may be known. Raises InputError."""
+    _, *others = data_files(folder, pooling, pairs)
     try:
-        return digest([ablations, columns, *(file_digest(path) for path in data_files(folder, pooling, pairs))])
+        return digest([ablations, columns, pairs_sha256 or file_digest(pairs), *map(file_digest, others)])
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}") from error

@@ -197,8 +197,18 @@ class PairsFile(Options):
 
     file: Annotated[str, Field(min_length=1)]
     """JSONL, CSV or Parquet, by its suffix."""
+    url: Annotated[str, Field(pattern="^https?://")] | None = None
+    """Where the file is downloaded from, if it is; best an address that names a commit."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the download; required with url."""
     columns: dict[Literal["id", "scenario", "split", "voice", "generator", "positive", "negative"], str] = {}
     """Which column holds what, where it has another name; only positive and negative must be there."""
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "PairsFile":
+        if (self.url is None) != (self.sha256 is None):
+            raise ValueError("url and sha256 come together")
+        return self
 
 
 class Writing(Options):

@@ -1,4 +1,18 @@
-# Pairs that language models write, on demand:  snakemake write_pairs --configfile STUDY. Then name the file in `pairs:` of the study.
+# Pairs from elsewhere: a file with a known SHA-256, or what language models write, on demand, by `snakemake write_pairs`.
+
+if STUDY.pairs and STUDY.pairs.url:
+
+    rule download:
+        output:
+            STUDY.pairs_path,
+        log:
+            ROOT / "logs/download.log",
+        localrule: True
+        params:
+            url=shlex.quote(STUDY.pairs.url),
+            sha256=STUDY.pairs.sha256,
+        shell:
+            "probesteer download {params.url} --sha256 {params.sha256} --output {output} 2> {log}"
 
 
 rule write_pairs:
