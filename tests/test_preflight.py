@@ -58,8 +58,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def check(fresh, hub, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `probesteer check` on a study of one hub model, with a cache of its own."""
 
-    def run(stanza: dict | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-        study = fresh.study(models=[STANZA | (stanza or {})], concept="empathy_in_action", scorers=["lexical"])
+    def run(stanza: dict | None = None, judge: dict | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        scored = {"scorers": ["rubric"], "judge": judge} if judge else {"scorers": ["lexical"]}
+        study = fresh.study(models=[STANZA | (stanza or {})], concept="empathy_in_action", **scored)
         environment = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0", **environment}
         command = [str(Path(sys.executable).parent / "probesteer"), "check", "--configfile", str(study)]
         return subprocess.run(command, cwd=fresh.folder, capture_output=True, text=True, env={**os.environ, **environment})
@@ -115,6 +116,12 @@ def test_a_run_stops_before_any_job_where_a_model_cannot_be_had(fresh, hub, tmp_
         done = fresh.snakemake("--configfile", study, HF_ENDPOINT=hub, HF_HOME=str(tmp_path / "cache"), HF_HUB_OFFLINE="0")
         assert done.returncode != 0 and says in done.stderr and "Traceback" not in done.stderr
         assert not (fresh.folder / "results/models").exists() and not (fresh.folder / "results/activations").exists()
+
+
+def test_the_judge_is_looked_at_too(check):
+    judge = {"model": STANZA | {"name": "j", "source": "team/gated"}}
+    done = check(judge=judge)
+    assert done.returncode == 2 and "j: access: team/gated" in done.stderr
 
 
 def test_a_token_opens_a_gated_model_and_is_not_shown(check):

@@ -7,7 +7,7 @@ from statistics import median
 
 from probesteer.concepts import WORDS_FILE
 from probesteer.pairs import load_pairs
-from probesteer.study import Cell, Model, Study
+from probesteer.study import CONCEPTS, PAIRS_FILE, Cell, Model, Study
 from probesteer.tables import read_cost
 from probesteer.wordlists import load_words
 
@@ -49,16 +49,16 @@ def plan_model(study: Study, model: Model, texts: int) -> Plan:
     missing = cells - len(done)
     per_cell, source = cell_seconds(study, model, cells, done)
     parameters = parameters_of(model)
-    loads = sum(len(found) < len(group) for found, group in zip(there, groups, strict=True))
     captured = study.root.parent.joinpath("activations", f"model={model.name}").exists()
+    captures = 0 if captured else 1 + (study.control_concept is not None)
+    loads = captures + sum(len(found) < len(group) for found, group in zip(there, groups, strict=True))
     capture = 0.0 if captured else texts * TEXT_TOKENS * 2 * parameters / FLOPS
-    load = BYTES * parameters / LOAD_RATE * (loads + (not captured))
+    load = BYTES * parameters / LOAD_RATE * loads
     hidden = (parameters / (12 * model.block_count())) ** 0.5  # a block has about 12 hidden^2 parameters
     disk = texts * (model.block_count() + 1) * hidden * 4 + missing * CELL_BYTES
     disk += 0 if Path(model.source).is_dir() else BYTES * parameters
-    jobs = loads + (not captured)
     light = 2 + len(study.layers_of(model)) + len(study.scorers) if layers else 1 + len(study.layers_of(model))
-    return Plan(model.name, jobs, light, cells, missing, per_cell * missing + capture + load, disk, source)
+    return Plan(model.name, loads, light, cells, missing, per_cell * missing + capture + load, disk, source)
 
 
 def parameters_of(model: Model) -> float:
@@ -82,6 +82,7 @@ def plan_study(study: Study) -> list[Plan]:
     """The plans of all models, in order."""
     draws = 1 + (study.ablations if load_words(study.concept_folder / WORDS_FILE) else 0)
     texts = 2 * len(load_pairs(study.pairs_path, study.pairs_columns)) * draws
+    texts += 2 * len(load_pairs(CONCEPTS / study.control_concept / PAIRS_FILE)) if study.control_concept else 0
     return [plan_model(study, model, texts) for model in study.models]
 
 

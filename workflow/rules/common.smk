@@ -64,21 +64,23 @@ wildcard_constraints:
 def unfinished(wildcards):
     """One missing cell of every job that has some, which plans the job; and what Snakemake cannot see is made again.
 
-    That is what is there but damaged and, where its records are lost and the study is not the last one reported, everything:
-    jobs then find by fingerprint what is up to date.
+    That is what is there but damaged and, where its records are lost and the study is not the last one reported, everything
+    that does not carry its inputs in its name: jobs then find by fingerprint what is up to date.
     """
     jobs = [[cell.path(STUDY.cells_root) for cell in cells] for model in STEERED for cells in STUDY.jobs_cells(model)]
     states = {path: seal.state(path) for path in chain(STUDY.results(TEXTS_DIGEST, CONTROL_DIGEST), *jobs)}
     blind = not any(Path(".snakemake/metadata").glob("*")) and not STUDY.is_saved(REPORT / "study.json")
-    again = {seal.DAMAGED, seal.WHOLE} if blind else {seal.DAMAGED}
-    workflow.dag.forcefiles.update(str(path) for path, state in states.items() if state in again)
+    again = [path for path, state in states.items() if state == seal.DAMAGED]
+    again += [path for path, state in states.items() if blind and state == seal.WHOLE and path.is_relative_to(ROOT)]
+    workflow.dag.forcefiles.update(map(str, again))
     missing = [[path for path in cells if states[path] == seal.MISSING] for cells in jobs]
     return [paths[0] for paths in missing if paths]
 
 
 def check_new_models():
     """Stop before any job where a model without a card cannot be had or run."""
-    new = [model.name for model in STUDY.models if not STUDY.card_path(model).exists()]
+    models = {model.name: model for model in STUDY.models} | JUDGES
+    new = [model.name for name, model in models.items() if not studies.card_path(name, model).exists()]
     if new:
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             STUDY.save(file.name)

@@ -47,10 +47,11 @@ class Files:
 
 
 def preflight(study: Study, only: Sequence[str] = ()) -> list[Finding]:
-    """Findings on every model of a study, or those named, and on the room for all of them together."""
+    """Findings on every model of a study, the judge included, or on those named; and on the room for all of them together."""
     found: list[Finding] = []
     missing = 0
-    for model in [model for model in study.models if not only or model.name in only]:
+    judges = [study.judge.model] if study.judge and study.judge.model else []
+    for model in [model for model in [*study.models, *judges] if not only or model.name in only]:
         files, access = reach(model)
         found.append(access)
         if files:
