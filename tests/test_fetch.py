@@ -122,7 +122,12 @@ def test_a_file_that_is_not_the_hubs_is_not_kept(hub, tmp_path):
 
 def test_without_a_hub_what_the_cache_holds_is_taken(hub, tmp_path):
     assert fetch(hub, tmp_path, "team/llama").wait(timeout=60) == 0
-    assert fetch(hub, tmp_path, "team/llama", HF_HUB_OFFLINE="1").wait(timeout=60) == 0
+    receipt = (tmp_path / "receipt.json").read_text()
+    for away in ({"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}):
+        (tmp_path / "receipt.json").unlink()
+        done = fetch(hub, tmp_path, "team/llama", **away)
+        assert done.wait(timeout=60) == 0, done.communicate()
+        assert (tmp_path / "receipt.json").read_text() == receipt
     other = fetch(hub, tmp_path, "team/qwen2", HF_HUB_OFFLINE="1")
     assert "cannot be reached and its cache does not hold" in other.communicate(timeout=60)[1] and other.returncode == 2
 

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+)
 
 from probesteer.errors import InputError
 from probesteer.study import file_digest
@@ -28,10 +34,11 @@ def fetch(source: str, revision: str, trust_remote_code: bool = False) -> dict[s
     try:
         try:
             info = HfApi().model_info(source, revision=revision, files_metadata=True)
-            revision = info.sha or revision
             expected = {file.rfilename: file.lfs.sha256 for file in info.siblings or [] if file.lfs}
-            folder = Path(snapshot_download(source, revision=revision, allow_patterns=patterns, max_workers=WORKERS))
-        except (OfflineModeIsEnabled, ConnectionError):
+            folder = Path(snapshot_download(source, revision=info.sha, allow_patterns=patterns, max_workers=WORKERS))
+        except HfHubHTTPError:  # the hub's answer
+            raise
+        except (OfflineModeIsEnabled, HTTPError, ConnectionError):
             folder = Path(snapshot_download(source, revision=revision, allow_patterns=patterns, local_files_only=True))
     except LocalEntryNotFoundError as error:
         raise InputError(f"{source} at {revision}: the hub cannot be reached and its cache does not hold the model") from error
@@ -47,7 +54,7 @@ def fetch(source: str, revision: str, trust_remote_code: bool = False) -> dict[s
             path.unlink(missing_ok=True)
             raise InputError(f"{source}: {name} is not the hub's file ({wrong or 'another SHA-256'}); removed, run again")
         files[name] = {"size": path.stat().st_size, "sha256": digest}
-    return {"source": source, "revision": revision, "files": files}
+    return {"source": source, "revision": folder.name, "files": files}  # a snapshot's folder is named by its commit
 
 
 def truncation(path: Path) -> str:

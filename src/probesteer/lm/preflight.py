@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from huggingface_hub.errors import (
 )
 from transformers import AutoConfig
 
-from probesteer.lm.fetch import truncation
+from probesteer.lm.fetch import PATTERNS, truncation
 from probesteer.study import Model, Study
 
 OK, UNKNOWN, PROBLEM = "ok", "unknown", "problem"
@@ -56,7 +57,11 @@ def preflight(study: Study, only: Sequence[str] = ()) -> list[Finding]:
         found.append(access)
         if files:
             found += inspect(model, files)
-            missing += 0 if files.folder else sum(size for name, size in files.sizes.items() if not cached(model, name))
+            missing += (
+                0
+                if files.folder
+                else sum(size for name, size in files.sizes.items() if fetched(name) and not cached(model, name))
+            )
     return [*found, *room(study, missing)]
 
 
@@ -129,6 +134,11 @@ def has_template(model: Model, files: Files) -> bool:
         return False
     path = files.folder / name if files.folder else Path(hf_hub_download(model.source, name, revision=files.revision))
     return bool(json.loads(path.read_text(encoding="utf-8")).get("chat_template"))
+
+
+def fetched(name: str) -> bool:
+    """Whether a file is among those that a fetch takes."""
+    return any(fnmatch(name, pattern) for pattern in PATTERNS)
 
 
 def cached(model: Model, name: str) -> Path | None:
