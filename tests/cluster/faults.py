@@ -90,13 +90,16 @@ class Scene:
         return next(word.partition(b"=")[2].decode() for word in environment if word.startswith(b"SLURM_JOB_ID="))
 
     def finish(self, seconds: float = 400) -> None:
-        """Wait until the run and its jobs have ended; a node that Slurm took out of service is put back."""
+        """Wait until the run and its jobs have ended; as an administrator would, put nodes back and release held jobs."""
         limit = time.monotonic() + seconds
         while (self.run and self.run.poll() is None) or any(map(self.jobs, ("RUNNING", "PENDING", "COMPLETING"))):
             if time.monotonic() > limit:
                 raise AssertionError(f"not over after {seconds:.0f} seconds")
             if any(state.startswith(("drain", "down")) for state in self.slurm.states()):
                 set_node(self, "RESUME")
+            for job in self.jobs("PENDING"):
+                if "held" in job.get("Reason", ""):
+                    self.slurm.run("scontrol", "release", job["JobId"], check=False)
             time.sleep(1)
 
 
