@@ -13,6 +13,7 @@ import pytest
 from conftest import ORGANISMS, ROOT
 from hub import COMMIT, Hub, Repository
 
+from probesteer.cli import main
 from probesteer.lm import preflight
 from probesteer.study import DEFAULT, load_study
 
@@ -122,6 +123,12 @@ def test_the_judge_is_looked_at_too(check):
     judge = {"model": STANZA | {"name": "j", "source": "team/gated"}}
     done = check(judge=judge)
     assert done.returncode == 2 and "j: access: team/gated" in done.stderr
+
+
+def test_a_model_that_the_study_does_not_have_is_one_line(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert main(["check", "--models", "nonesuch"]) == 2
+    assert "model nonesuch: not in the study; it has llama" in capsys.readouterr().err
 
 
 def test_a_token_opens_a_gated_model_and_is_not_shown(check):

@@ -53,6 +53,13 @@ def positive_int(text: str) -> int:
     return value
 
 
+def json_object(text: str) -> dict[str, str]:
+    try:
+        return {str(key): str(value) for key, value in json.loads(text).items()}
+    except (ValueError, AttributeError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: a JSON object is expected") from error
+
+
 def generator(text: str) -> Any:
     from probesteer.pair_writing import Generator
 
@@ -345,7 +352,7 @@ def build_parser() -> Parser:
     add("--card", type=Path, required=True, help="model card")
     add("--concept", type=Path, required=True, help="concept folder")
     add("--pairs", type=Path, help="pairs of your own: JSONL, CSV or Parquet")
-    add("--columns", type=json.loads, help="JSON object: which column of them holds what")
+    add("--columns", type=json_object, help="JSON object: which column of them holds what")
     add("--pooling", default="mean")
     add("--ablations", type=int, default=0, help="draws of the lexical ablation, where the concept has a word list")
     add("--output", type=Path, required=True)

@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
 )
 from transformers import AutoConfig
 
+from probesteer.errors import InputError
 from probesteer.lm.fetch import PATTERNS, truncation
 from probesteer.study import Model, Study
 
@@ -48,11 +49,16 @@ class Files:
 
 
 def preflight(study: Study, only: Sequence[str] = ()) -> list[Finding]:
-    """Findings on every model of a study, the judge included, or on those named; and on the room for all of them together."""
+    """Findings on every model of a study, the judge included, or on those named; and on the room for all of them together.
+
+    Raises InputError for a name that the study does not have.
+    """
     found: list[Finding] = []
     missing = 0
-    judges = [study.judge.model] if study.judge and study.judge.model else []
-    for model in [model for model in [*study.models, *judges] if not only or model.name in only]:
+    models = [*study.models, *([study.judge.model] if study.judge and study.judge.model else [])]
+    if unknown := set(only) - {model.name for model in models}:
+        raise InputError(f"model {min(unknown)}: not in the study; it has {', '.join(model.name for model in models)}")
+    for model in [model for model in models if not only or model.name in only]:
         files, access = reach(model)
         found.append(access)
         if files:
