@@ -132,6 +132,25 @@ def test_without_a_hub_what_the_cache_holds_is_taken(hub, tmp_path):
     assert "cannot be reached and its cache does not hold" in other.communicate(timeout=60)[1] and other.returncode == 2
 
 
+def test_temporary_weights_are_deleted_after_use_and_come_back_for_what_is_new(hub, fresh: World, tmp_path):
+    stanza = {"name": "qwen2", "source": "team/qwen2", "revision": COMMIT, "blocks": 2, "parameters_b": 0.001}
+    few = {"models": [stanza], "scenarios": ["the_maze"], "layers": [-1, 1], "steering_layers": [1], "ablations": 0}
+    few |= {"sampling": {"max_new_tokens": 8}, "resources": {"temp_weights": True}}
+    variables = environment(hub, tmp_path / "cache")
+
+    def run(**options: object) -> dict[Path, bytes]:
+        done = fresh.snakemake("--keep-incomplete", "--configfile", fresh.study(**few, **options), **variables)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert not list((fresh.folder / "results/weights").rglob("*.safetensors"))
+        return fresh.cells() | {path: path.read_bytes() for path in (fresh.folder / "results/activations").rglob("*.parquet")}
+
+    before = run()
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+    assert fresh.plan(fresh.folder / "config/studies/small.yaml") == {}
+    after = run(alphas=[-5, 0, 2.5, 5])
+    assert {path: after[path] for path in before} == before and len(after) > len(before)
+
+
 @pytest.mark.parametrize("place", ["folder", "hub"])
 def test_a_study_of_eight_architectures_runs_from_a_folder_and_from_the_hub(place, checkpoints, hub, fresh: World, tmp_path):
     stanzas = [

@@ -102,7 +102,7 @@ def fetch(args: argparse.Namespace) -> None:
     from probesteer.lm.fetch import fetch
     from probesteer.tables import write_card
 
-    write_card(args.output, fetch(args.source, args.revision, args.trust_remote_code))
+    write_card(args.output, fetch(args.source, args.revision, args.trust_remote_code, args.folder))
 
 
 def model(args: argparse.Namespace) -> None:
@@ -111,24 +111,35 @@ def model(args: argparse.Namespace) -> None:
 
     revision = read_receipt(args.receipt)["revision"] if args.receipt else args.revision
     card = model_card(
-        args.name, args.source, revision, args.dtype, not args.no_chat_template, args.trust_remote_code, args.blocks
+        args.name,
+        args.source,
+        revision,
+        args.dtype,
+        not args.no_chat_template,
+        args.trust_remote_code,
+        args.blocks,
+        args.folder,
     )
     write_card(args.output, card)
 
 
 def activations(args: argparse.Namespace) -> None:
-    from probesteer.activations import cache_rows, write_activations
+    from probesteer.activations import cache_inputs, cache_rows, write_activations
     from probesteer.concepts import WORDS_FILE, data_digest, load_concept
     from probesteer.pairs import load_pairs
-    from probesteer.tables import only_writer, read_card
+    from probesteer.tables import is_fresh, only_writer, read_card
     from probesteer.wordlists import load_words
 
     source = args.pairs or args.concept / PAIRS_FILE
     pairs, concept = load_pairs(source, args.columns), load_concept(args.concept)
     rows = cache_rows(pairs, load_words(args.concept / WORDS_FILE), args.ablations)
     data = data_digest(args.concept, args.pooling, args.ablations, source, args.columns)
+    card = read_card(args.card)
     with only_writer(args.output.with_suffix(".lock")):
-        write_activations(read_card(args.card), rows, concept, data, args.pooling, args.output)
+        if is_fresh(args.output, cache_inputs(card, data, args.pooling)):
+            print(f"{args.output} is up to date", file=sys.stderr)
+        else:
+            write_activations(card, rows, concept, data, args.pooling, args.output)
 
 
 def probe(args: argparse.Namespace) -> None:
@@ -335,12 +346,14 @@ def build_parser() -> Parser:
     add("--source", required=True, help="hub id")
     add("--revision", required=True)
     add("--trust-remote-code", action="store_true")
+    add("--folder", type=Path, help="where to; the hub's cache otherwise")
     add("--output", type=Path, required=True, help="receipt: commit, sizes, SHA-256")
 
     add = verb(model, "write a model's card: digest, architecture, size")
     add("--name", required=True)
     add("--source", required=True, help="local folder or hub id")
     add("--revision")
+    add("--folder", type=Path, help="where a hub model was fetched to, if not into the cache")
     add("--receipt", type=Path, help="of `probesteer fetch`: its commit is the revision")
     add("--blocks", type=positive_int, required=True, help="number of decoder blocks that the study expects")
     add("--dtype", default="auto")

@@ -84,7 +84,7 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
 
 def models_table(cards: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """One row per model, from its card."""
-    return pd.DataFrame(list(cards.values())).drop(columns=["trust_remote_code", "vocabulary"])
+    return pd.DataFrame(list(cards.values())).drop(columns=["trust_remote_code", "vocabulary", "folder"])
 
 
 def detection_tables(

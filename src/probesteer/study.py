@@ -268,6 +268,8 @@ class Resources(Options):
     """Host memory of a job without a model, and the part of a model job that does not depend on the model's size."""
     runtime: Count = 60
     """Minutes of a job's first attempt with a model of up to 8 billion parameters; larger ones get more in proportion."""
+    temp_weights: bool = False
+    """Fetch a hub model's weights below results/weights, for small disks: they are deleted when its jobs are done."""
     price_per_gpu_hour: Annotated[float, Field(ge=0)] | None = None
     """Price for the report's cost table; none prints hours only."""
 

@@ -4,9 +4,10 @@
 rule activations:
     input:
         card=card_of,
+        weights=weights_of,
         texts=lambda wildcards: TEXTS[wildcards.concept],
     output:
-        STUDY.activations_path("{model}", "{key}", "{concept}"),
+        update(STUDY.activations_path("{model}", "{key}", "{concept}")),
     log:
         ROOT / "logs/activations/{model}.{concept}.{key}.log",
     resources:

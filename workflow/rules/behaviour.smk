@@ -53,6 +53,7 @@ rule judge:
         texts=ROOT / "texts/model={model}/texts.parquet",
         concept=STUDY.concept_folder / "concept.yaml",
         card=JUDGE_CARDS,
+        weights=judge_weights,
     output:
         ROOT / "scores/model={model}/scorer=rubric/scores.parquet",
     log:

@@ -30,6 +30,7 @@ TEXTS = {STUDY.concept: concepts.data_files(STUDY.concept_folder, STUDY.pooling,
 if STUDY.control_concept:
     FOLDER = studies.CONCEPTS / STUDY.control_concept
     TEXTS[STUDY.control_concept] = concepts.data_files(FOLDER, STUDY.pooling, FOLDER / studies.PAIRS_FILE)
+TEMP_WEIGHTS = STUDY.resources.temp_weights
 STEERED = [model for model in STUDY.models if STUDY.steering_layers_of(model)]
 FIGURES = ["auroc_by_layer"] + (["dose_response"] if STEERED else [])
 
@@ -103,7 +104,25 @@ def hub_options(wildcards):
     """What names the model on the hub."""
     model = model_of(wildcards)
     code = " --trust-remote-code" if model.trust_remote_code else ""
-    return f"--source {shlex.quote(model.source)} --revision {shlex.quote(model.revision)}{code}"
+    folder = f" --folder {weights_folder(wildcards.model, wildcards.key)}" if TEMP_WEIGHTS else ""
+    return f"--source {shlex.quote(model.source)} --revision {shlex.quote(model.revision)}{code}{folder}"
+
+
+def weights_folder(model, key):
+    """Where weights are that are deleted after use."""
+    return f"results/weights/{model}/{key}"
+
+
+def weights_of(wildcards):
+    """The fetched weights that a job reads, where they are not in the hub's cache for good."""
+    model = model_of(wildcards)
+    return [] if not TEMP_WEIGHTS or Path(model.source).is_dir() else weights_folder(wildcards.model, model.key)
+
+
+def judge_weights(wildcards):
+    """The same of the judge."""
+    hub = [(name, model) for name, model in JUDGES.items() if not Path(model.source).is_dir()]
+    return [weights_folder(name, model.key) for name, model in hub] if TEMP_WEIGHTS else []
 
 
 def card_options(wildcards, input):
@@ -111,6 +130,7 @@ def card_options(wildcards, input):
     model = model_of(wildcards)
     options = [f"--source {shlex.quote(model.source)} --blocks {model.block_count()} --dtype {model.dtype}"]
     options += [f"--receipt {shlex.quote(str(input.receipt))}"] if input.receipt else []
+    options += [f"--folder {shlex.quote(str(input.weights))}"] if input.weights else []
     options += [] if model.chat_template else ["--no-chat-template"]
     options += ["--trust-remote-code"] if model.trust_remote_code else []
     return " ".join(options)

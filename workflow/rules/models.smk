@@ -3,6 +3,7 @@
 
 rule fetch:
     output:
+        **({"weights": temp(directory(weights_folder("{model}", "{key}")))} if TEMP_WEIGHTS else {}),
         receipt="results/models/{model}/{key}.fetched.json",
     log:
         ROOT / "logs/fetch/{model}.{key}.log",
@@ -18,6 +19,7 @@ rule model:
     input:
         files=lambda wildcards: model_of(wildcards).files(),
         receipt=receipt_of,
+        weights=weights_of,
     output:
         card="results/models/{model}/{key}.json",
     log:

@@ -5,6 +5,7 @@
 rule baseline:
     input:
         card=card_of,
+        weights=weights_of,
         concept=STUDY.concept_folder / "concept.yaml",
     output:
         update([cell.path(STUDY.cells_root) for cell in studies.unsteered_cells("{model}", STUDY.scenarios)]),
@@ -28,6 +29,7 @@ for number, (grid, models) in enumerate(STUDY.alpha_grids().items(), 1):
             f"steer_{number}"
         input:
             card=card_of,
+            weights=weights_of,
             probe=ROOT / "probes/model={model}/layer={layer}/probe.safetensors",
             concept=STUDY.concept_folder / "concept.yaml",
         output:

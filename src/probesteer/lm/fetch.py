@@ -1,6 +1,7 @@
 """Download a checkpoint into the hub's cache, and verify what was downloaded."""
 
 import json
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -22,24 +23,27 @@ CODE = ["*.py"]  # only where a study trusts it
 WORKERS = 2  # a kill loses the files under way, so they are few
 
 
-def fetch(source: str, revision: str, trust_remote_code: bool = False) -> dict[str, Any]:
-    """Download weights, configuration and tokenizer of a hub model; files that are there are kept.
+def fetch(source: str, revision: str, trust_remote_code: bool = False, folder: Path | None = None) -> dict[str, Any]:
+    """Download weights, configuration and tokenizer of a hub model, into a folder or the hub's cache; what is there is kept.
 
     Returns the receipt: the commit, and size and SHA-256 of every file. Each weight file is compared with the hub's own
     SHA-256; a wrong one is removed. Where the hub cannot be asked, what the cache holds is taken if it is whole.
     Raises InputError.
     """
-    patterns = PATTERNS + CODE * trust_remote_code
+    options: dict[str, Any] = {"allow_patterns": PATTERNS + CODE * trust_remote_code, "local_dir": folder}
     expected: dict[str, str] = {}
     try:
         try:
             info = HfApi().model_info(source, revision=revision, files_metadata=True)
             expected = {file.rfilename: file.lfs.sha256 for file in info.siblings or [] if file.lfs}
-            folder = Path(snapshot_download(source, revision=info.sha, allow_patterns=patterns, max_workers=WORKERS))
+            commit = str(info.sha)
+            folder = Path(snapshot_download(source, revision=commit, max_workers=WORKERS, **options))
         except HfHubHTTPError:  # the hub's answer
             raise
         except (OfflineModeIsEnabled, HTTPError, ConnectionError):
-            folder = Path(snapshot_download(source, revision=revision, allow_patterns=patterns, local_files_only=True))
+            cache = Path(snapshot_download(source, revision=revision, local_files_only=True, **{**options, "local_dir": None}))
+            commit = cache.name  # a snapshot's folder is named by its commit
+            folder = cache if folder is None else shutil.copytree(cache, folder, dirs_exist_ok=True)
     except LocalEntryNotFoundError as error:
         raise InputError(f"{source} at {revision}: the hub cannot be reached and its cache does not hold the model") from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
@@ -47,6 +51,8 @@ def fetch(source: str, revision: str, trust_remote_code: bool = False) -> dict[s
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = str(path.relative_to(folder))
+        if name.startswith(".cache"):  # the client's own notes
+            continue
         digest = file_digest(path)
         wrong = truncation(path) if path.suffix == ".safetensors" else ""
         if wrong or expected.get(name, digest) != digest:
@@ -54,7 +60,7 @@ def fetch(source: str, revision: str, trust_remote_code: bool = False) -> dict[s
             path.unlink(missing_ok=True)
             raise InputError(f"{source}: {name} is not the hub's file ({wrong or 'another SHA-256'}); removed, run again")
         files[name] = {"size": path.stat().st_size, "sha256": digest}
-    return {"source": source, "revision": folder.name, "files": files}  # a snapshot's folder is named by its commit
+    return {"source": source, "revision": commit, "files": files}
 
 
 def truncation(path: Path) -> str:

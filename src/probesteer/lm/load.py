@@ -72,6 +72,7 @@ def model_card(
     chat_template: bool,
     trust_remote_code: bool,
     expected_blocks: int,
+    fetched_to: Path | None = None,
 ) -> dict[str, Any]:
     """What later jobs need to know of a model, without loading its weights.
 
@@ -79,7 +80,8 @@ def model_card(
     meta device. Raises InputError where the model is not what the study says.
     """
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+        place = fetched_to or source
+        config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=trust_remote_code)
         with init_empty_weights():
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
@@ -99,6 +101,7 @@ def model_card(
     return {
         "name": name,
         "source": source,
+        "folder": str(fetched_to or ""),
         "revision": revision,
         "digest": digest([weights, dtype]),
         "dtype": dtype,
@@ -114,8 +117,9 @@ def model_card(
 
 def load_card(card: Mapping[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the model that a card names; a hub model from the cache, where it was fetched to: jobs may run offline."""
-    options = {"trust_remote_code": card["trust_remote_code"], "local_files_only": not Path(card["source"]).is_dir()}
-    return load_model(card["source"], card["revision"], card["dtype"], **options)
+    place = card.get("folder") or card["source"]
+    options = {"trust_remote_code": card["trust_remote_code"], "local_files_only": not Path(place).is_dir()}
+    return load_model(place, card["revision"], card["dtype"], **options)
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str, chat_template: bool = True) -> str:

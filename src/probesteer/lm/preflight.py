@@ -63,11 +63,8 @@ def preflight(study: Study, only: Sequence[str] = ()) -> list[Finding]:
         found.append(access)
         if files:
             found += inspect(model, files)
-            missing += (
-                0
-                if files.folder
-                else sum(size for name, size in files.sizes.items() if fetched(name) and not cached(model, name))
-            )
+            to_fetch = [] if files.folder else [name for name in files.sizes if fetched(name) and not cached(model, name)]
+            missing += sum(files.sizes[name] for name in to_fetch)
     return [*found, *room(study, missing)]
 
 
@@ -155,7 +152,7 @@ def cached(model: Model, name: str) -> Path | None:
 
 def room(study: Study, missing: int) -> Iterator[Finding]:
     """Disk for what is still to download, and GPU memory for the largest model."""
-    cache = Path(constants.HF_HUB_CACHE)
+    cache = Path.cwd() if study.resources.temp_weights else Path(constants.HF_HUB_CACHE)
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free = shutil.disk_usage(there).free
     status = OK if missing <= free else PROBLEM
