@@ -15,6 +15,8 @@ from conftest import ORGANISMS, World
 from hub import COMMIT, Hub, Repository
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from probesteer.errors import InputError
+from probesteer.lm.load import load_model
 from probesteer.study import file_digest
 
 PROBESTEER = str(Path(sys.executable).parent / "probesteer")
@@ -168,3 +170,9 @@ def test_a_study_of_eight_architectures_runs_from_a_folder_and_from_the_hub(plac
     models = pd.read_csv(fresh.folder / "results/many/council/tables/models.csv")
     assert models["architecture"].nunique() == len(ARCHITECTURES) - 1  # two are Llamas
     assert place == "folder" or set(models["revision"]) == {COMMIT}
+
+
+def test_quantised_loading_without_its_library_is_one_line(checkpoints, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(InputError, match="int8 needs bitsandbytes"):
+        load_model(str(checkpoints["llama"]), dtype="int8")
