@@ -1,6 +1,7 @@
 """Every fault, one after the other, and a Markdown table of what one more run made of it: python tests/cluster/campaign.py"""
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="faults whose name or phase holds this")
     parser.add_argument("--part", default="1/1", help="2/3 takes the second of every three")
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell has ignored in the background, children included
     if lacking := missing():
         sys.exit(f"no private Slurm on this machine: {', '.join(lacking)}")
     part, parts = map(int, args.part.split("/"))
