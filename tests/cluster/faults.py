@@ -406,7 +406,7 @@ FAULTS = [
     *(Fault(f"steered cell: {how}", "finished", damaged("steered cell", how), running=False) for how in ("empty", "zeros")),
     *(
         Fault(f"{kind}: deleted", "finished", deleted(kind), running=False)
-        for kind in ("steered cell", "activation cache", "probe")
+        for kind in ("steered cell", "detection table", "probe")
     ),
     Fault("`.snakemake/` lost", "finished", records_lost, running=False),
     Fault("`.snakemake/` lost, a cell truncated", "finished", records_lost_and_cell_damaged, running=False),

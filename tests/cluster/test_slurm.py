@@ -46,7 +46,7 @@ def submitted(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_every_table_and_fingerprint_of_the_embedded_study_equals_the_local_runs(submitted, demo):
     kinds = ["steering", "detection", "texts", "scores"]
     paths = [path for kind in kinds for path in (demo.folder / "results/organisms" / kind).rglob("*.parquet")]
-    assert len(paths) > 1_000
+    assert len(paths) > 660  # its cells, and the tables
     for path in paths:
         other = submitted.folder / path.relative_to(demo.folder)
         first, second = (pd.read_parquet(file, partitioning=None) for file in (path, other))
