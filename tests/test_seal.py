@@ -87,3 +87,18 @@ def test_a_results_folder_without_records_heals_too(world):
     study = world.folder / "config/studies/small.yaml"
     world.run(study)
     assert is_whole(victim) and world.plan(study) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "jobs"),
+    [
+        ("small/detection/**/*.parquet", {"detect", "aggregate", "all"}),
+        ("small/texts/**/*.parquet", {"texts", "score", "aggregate", "all"}),
+        ("small/**/probe.safetensors", {"probe", "steer_1", "texts", "score", "aggregate", "all"}),
+        ("activations/**/*.parquet", set()),
+    ],
+    ids=["detection", "texts", "probe", "cache"],
+)
+def test_a_deleted_table_is_made_again_and_a_deleted_cache_when_it_is_needed(name, jobs, world):
+    next((world.folder / "results").glob(name)).unlink()
+    assert set(world.plan(world.folder / "config/studies/small.yaml")) == jobs

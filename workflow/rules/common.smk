@@ -63,15 +63,17 @@ wildcard_constraints:
 
 
 def unfinished(wildcards):
-    """One missing cell of every job that has some, which plans the job; and what Snakemake cannot see is made again.
+    """One missing cell of every job that has some, which plans the job; and what Snakemake does not look at is made again.
 
-    That is what is there but damaged and, where its records are lost and the study is not the last one reported, everything
-    that does not carry its inputs in its name: jobs then find by fingerprint what is up to date.
+    That is what is damaged; tables and probes that are missing though the report is there; and, where Snakemake's records are
+    lost and the study is not the last one reported, all of its results: jobs then find by fingerprint what is up to date.
     """
     jobs = [[cell.path(STUDY.cells_root) for cell in cells] for model in STEERED for cells in STUDY.jobs_cells(model)]
-    states = {path: seal.state(path) for path in chain(STUDY.results(TEXTS_DIGEST, CONTROL_DIGEST), *jobs)}
+    results = list(STUDY.results(TEXTS_DIGEST, CONTROL_DIGEST))
+    states = {path: seal.state(path) for path in chain(results, *jobs)}
     blind = not any(Path(".snakemake/metadata").glob("*")) and not STUDY.is_saved(REPORT / "study.json")
     again = [path for path, state in states.items() if state == seal.DAMAGED]
+    again += [path for path in results if states[path] == seal.MISSING and path.is_relative_to(ROOT)]
     again += [path for path, state in states.items() if blind and state == seal.WHOLE and path.is_relative_to(ROOT)]
     workflow.dag.forcefiles.update(map(str, again))
     missing = [[path for path in cells if states[path] == seal.MISSING] for cells in jobs]
