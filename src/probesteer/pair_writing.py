@@ -1,8 +1,7 @@
 """Contrastive pairs by language models behind an API: asked for under a concept's two system prompts, kept, balanced, split."""
 
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -212,5 +211,4 @@ def _held_out(scenarios: Sequence[str], clusters: np.ndarray) -> Iterator[int]:
 
 def to_jsonl(pairs: Sequence[Pair]) -> str:
     """Pairs as the lines of pairs.jsonl."""
-    rows: Iterable[Mapping[str, Any]] = (pair.model_dump() for pair in pairs)
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return "".join(pair.model_dump_json() + "\n" for pair in pairs)

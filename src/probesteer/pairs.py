@@ -6,7 +6,7 @@ import json
 import re
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,20 +128,14 @@ def _mapped(path: Path, columns: Mapping[str, str]) -> list[tuple[str, dict[str,
         fields = {name: str(value) for name, value in given.items() if value is not None}
         fields |= {name: re.sub(r"[^A-Za-z0-9._-]+", "_", fields[name]) for name in ("id", "scenario") if name in fields}
         rows.append((where, {"id": f"row-{number}", "voice": "unknown", **fields}))
-    for index, (_where, fields) in enumerate(_by_digest(rows)):
-        fields.setdefault("scenario", f"part-{index % PARTS + 1}")
     scenarios = defaultdict(list)
-    for row in _by_digest(rows):
-        scenarios[row[1]["scenario"]].append(row[1])
+    for index, fields in enumerate(sorted((fields for _where, fields in rows), key=lambda fields: digest(fields["id"]))):
+        fields.setdefault("scenario", f"part-{index % PARTS + 1}")
+        scenarios[fields["scenario"]].append(fields)
     for own in scenarios.values():
         for index, fields in enumerate(own):
             fields.setdefault("split", "test" if index < round(TEST_SHARE * len(own)) else "train")
     return rows
-
-
-def _by_digest(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
-    """Rows in an order that depends on their ids alone."""
-    return sorted(rows, key=lambda row: digest(row[1]["id"]))
 
 
 def first_problem(error: ValidationError) -> str:
