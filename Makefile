@@ -26,10 +26,11 @@ demo: env ## run the embedded default study and print where its report is
 test: env ## run every test
 	python -m pytest
 
-lint: env ## ruff, mypy, snakefmt, snakemake --lint
+lint: env ## ruff, mypy, who may import whom, snakefmt, snakemake --lint
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 

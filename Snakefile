@@ -5,7 +5,10 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-configfile: "config/config.yaml"
+# The demo, where no study is named: a study stands alone.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
 
 
 container: "docker://probesteer/probesteer:0.1.0"
@@ -26,10 +29,11 @@ include: "workflow/rules/council.smk"
 
 onstart:
     check_new_models()
+    STUDY.save(PATHS.saved)
 
 
 rule all:
     default_target: True
     input:
-        REPORT / "report.html",
-        unfinished,
+        PATHS.report / "report.html",
+        unfinished_jobs,

@@ -14,20 +14,25 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom, norm
 
-from probesteer.council import Evidence, deliberate, judge_trends, select_layers
-from probesteer.detection import evaluate
-from probesteer.directions import mean_difference
-from probesteer.effects import dose_response, success_rates, trends
-from probesteer.selection import PERMUTATIONS, select
+from probesteer.behaviour.effects import dose_response, success_rates
+from probesteer.behaviour.trends import trends
+from probesteer.detection.design import Design
+from probesteer.detection.heldout import measure
+from probesteer.detection.selection import PERMUTATIONS, select
+from probesteer.directions.methods import mean_difference
+from probesteer.report.council import deliberate, judge_trends, select_layers
+from probesteer.report.evidence import Evidence
 from probesteer.stats import auroc_interval
-from probesteer.study import Criteria
+from probesteer.study.sections import Criteria
 
 LAYERS, SCENARIOS = 4, 4
 LEVELS = (0.01, 0.05, 0.1)
 
 
-def pairs(clusters: int, copies: int, hidden: int, effect: float, rng: np.random.Generator) -> tuple:
-    """Activations by layer, labels, clusters, train and scenarios of pairs that come in `copies` near-duplicates.
+def pairs(
+    clusters: int, copies: int, hidden: int, effect: float, rng: np.random.Generator
+) -> tuple[dict[int, np.ndarray], Design]:
+    """Activations by layer, and the design, of pairs that come in `copies` near-duplicates.
 
     The class means differ by `effect` standard deviations along one axis of every layer; a pair shares a context, and the
     copies of a pair share nine tenths of their variance.
@@ -43,16 +48,15 @@ def pairs(clusters: int, copies: int, hidden: int, effect: float, rng: np.random
         own = np.sqrt(0.9) * shared + np.sqrt(0.1) * noise if copies > 1 else noise
         layers[layer] = np.sqrt(0.5) * (context + own)
         layers[layer][:, 0] += effect * labels
-    return layers, labels, cluster, cluster % 2 == 0, (cluster // 2) % SCENARIOS
+    return layers, Design(labels, cluster, cluster % 2 == 0, (cluster // 2) % SCENARIOS)
 
 
 def judged(seed: int, clusters: int, copies: int, hidden: int, effect: float) -> dict[str, float]:
     """One data set through selection, evaluation and the council."""
     rng = np.random.default_rng([seed, clusters, copies, hidden, int(100 * effect)])
-    layers, *texts = pairs(clusters, copies, hidden, effect, rng)
-    chosen = select(layers, *texts, seed)
-    labels, train = texts[0], texts[2]
-    result = evaluate(layers[chosen.layer], *texts, seed, chosen.by_layer[chosen.layer])
+    layers, design = pairs(clusters, copies, hidden, effect, rng)
+    chosen = select(layers, design, seed)
+    result = measure(layers[chosen.layer], design, chosen.by_layer[chosen.layer], seed)
     row = {"model": "m", "layer": chosen.layer}
     for metric in result.rows():
         row |= {metric["metric"]: metric["estimate"]}
@@ -61,7 +65,7 @@ def judged(seed: int, clusters: int, copies: int, hidden: int, effect: float) ->
     detection = pd.DataFrame([row])
     council = select_layers(detection, pd.DataFrame([selection]), Criteria())
     verdict = deliberate(Evidence(Criteria(), council, detection))[1].iloc[0]
-    direction, _ = mean_difference(layers[chosen.layer][train & labels], layers[chosen.layer][train & ~labels])
+    direction, _ = mean_difference(*design.sides(layers[chosen.layer]))
     return {"p": chosen.p, "green": verdict["verdict"] == "GREEN", "auroc": row["auroc"], "cosine": float(direction[0])}
 
 
@@ -173,10 +177,10 @@ def run(one: partial, sets: int) -> list:
 def speed(_sets: int) -> Iterator[str]:
     """Nested selection with refitting permutations on 32 layers of 100 texts of 4,096 dimensions."""
     rng = np.random.default_rng(0)
-    _layers, *texts = pairs(50, 1, 8, 0.0, rng)
+    _layers, design = pairs(50, 1, 8, 0.0, rng)
     layers = {layer: rng.standard_normal((100, 4096)).astype(np.float32) for layer in range(32)}
     started = time.perf_counter()
-    select(layers, *texts)
+    select(layers, design)
     yield f"{PERMUTATIONS} permutations, 32 layers, 100 texts, 4096 dimensions: {time.perf_counter() - started:.1f} seconds"
 
 

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from workload import SIZES, load_workload, markdown, timed, write_workload
 
-from probesteer.lm.batch import batches, pad_rows
 from probesteer.lm.blocks import decoder_blocks
 from probesteer.lm.capture import capture
-from probesteer.lm.generate import Request, generate
+from probesteer.lm.engine.batch import batches, pad_rows
+from probesteer.lm.generate import generate
 from probesteer.lm.hooks import steering
-from probesteer.lm.request import push_rows
+from probesteer.lm.request import Request, push_rows
 
 OURS = "probesteer"
 

@@ -16,9 +16,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from workload import ORGANISM
 
-from probesteer.lm.cache import cached_bytes
 from probesteer.lm.capture import MAX_TOKENS, capture
-from probesteer.lm.generate import Request, continuations
+from probesteer.lm.engine.cache import cached_bytes
+from probesteer.lm.generate import continuations
+from probesteer.lm.request import Request
 
 SIZES = {
     "qwen2.5-7b": {

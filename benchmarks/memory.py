@@ -10,17 +10,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from workload import PAIRS, SIZES, write_workload
+from workload import PAIRS, write_workload
 
-from probesteer.tables import peak_memory_mb
+from probesteer.files.tables import peak_memory_mb
 
 
 def extract(folder: Path, texts: int) -> None:
     """Write the activation cache of `texts` texts of four words; prints what it took, in MB."""
-    from probesteer.activations import cache_rows, write_activations
-    from probesteer.concepts import load_concept
+    from probesteer.concepts.pairs import load_pairs
+    from probesteer.detection.activations import cache_rows, write_activations
     from probesteer.lm.load import model_card
-    from probesteer.pairs import load_pairs
+    from probesteer.study.model import Model
 
     words = json.loads((folder / "workload.json").read_text())["texts"][0].split()
     pair = load_pairs(PAIRS)[0]
@@ -28,9 +28,9 @@ def extract(folder: Path, texts: int) -> None:
     pairs = [
         pair.model_copy(update={"id": f"p{i}", "positive": f"{text} {i}", "negative": f"{i} {text}"}) for i in range(texts // 2)
     ]
-    card = model_card("random", str(folder), None, "float32", False, False, SIZES["memory"]["num_hidden_layers"])
-    rows = cache_rows(pairs, [], 0)
-    write_activations(card, rows, load_concept(PAIRS.parent), "none", "mean", folder / "cache.parquet")
+    card = model_card(Model(name="random", source=str(folder), dtype="float32", chat_template=False), "random")
+    rows = cache_rows(pairs, [pair.id for pair in pairs], [], 0)
+    write_activations(card, rows, None, "mean", folder / "cache.parquet", {})
     weights, cache = ((folder / name).stat().st_size / 2**20 for name in ("model.safetensors", "cache.parquet"))
     print(json.dumps([round(size) for size in (cache, peak_memory_mb(), peak_memory_mb() - weights)]))
 

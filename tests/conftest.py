@@ -64,8 +64,10 @@ class World:
         self.folder = folder
 
     def study(self, name: str = "small", **options: object) -> Path:
-        """Write a study file: small, unless options say otherwise."""
+        """Write a study file: the demo's concept and settings, small, unless options say otherwise."""
+        demo = yaml.safe_load((ROOT / "config/config.yaml").read_text())
         small = {
+            **demo,
             "study": name,
             "models": [{"name": "llama", "source": "resources/organisms/llama"}],
             "scenarios": ["the_maze", "the_duel"],

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from probesteer.study import file_digest
+from probesteer.files.digests import file_digest
 
 COMMIT = "c" * 40
 

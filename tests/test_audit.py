@@ -1,7 +1,7 @@
 """What an audit of the two source works found, row by row: the names of these tests are what the project does about each."""
 
 import json
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pandas as pd
@@ -9,40 +9,50 @@ import pytest
 import torch
 from conftest import ORGANISMS, ROOT
 
-from probesteer.activations import cache_rows, read_layer
-from probesteer.council import Evidence, devil_leak, engineer_variance
-from probesteer.detection import evaluate
-from probesteer.detection_table import detection_rows
-from probesteer.directions import METHODS, Probe, control_directions, mean_difference
-from probesteer.duplicates import near_duplicate_clusters
-from probesteer.effects import mean_success, of_arm, success_rates, trends
-from probesteer.history import reassess
+from probesteer.behaviour.effects import mean_success, of_arm, success_rates
+from probesteer.behaviour.trends import trends
+from probesteer.concepts.duplicates import near_duplicate_clusters
+from probesteer.concepts.pairs import load_pairs
+from probesteer.concepts.words import ablate, load_words
+from probesteer.detection.activations import cache_rows, read_layer
+from probesteer.detection.design import Design
+from probesteer.detection.heldout import evaluate
+from probesteer.detection.robustness import left_out, residualised
+from probesteer.detection.selection import PERMUTATIONS, merged_folds, select
+from probesteer.detection.summary import detection_rows
+from probesteer.detection.surface import form, surface_aurocs
+from probesteer.directions.controls import control_directions
+from probesteer.directions.methods import METHODS, mean_difference
+from probesteer.directions.probe import Probe
 from probesteer.lm.blocks import decoder_blocks
 from probesteer.lm.capture import pooled_activations
-from probesteer.lm.generate import Request, generate
+from probesteer.lm.generate import generate
 from probesteer.lm.hooks import steering
 from probesteer.lm.load import render_prompt
 from probesteer.lm.preflight import preflight
-from probesteer.lm.request import push_rows
-from probesteer.pairs import load_pairs
-from probesteer.published import replication
-from probesteer.robustness import left_out, residualised
-from probesteer.selection import PERMUTATIONS, merged_folds, select
+from probesteer.lm.request import Request, push_rows
+from probesteer.report.checks import devil_leak, engineer_variance
+from probesteer.report.evidence import Evidence
+from probesteer.report.history import reassess
+from probesteer.report.published import replication
 from probesteer.stats import auroc_interval
-from probesteer.study import DEFAULT, Criteria, Model, Sampling, load_study
-from probesteer.surface import form, surface_aurocs
-from probesteer.wordlists import ablate, load_words
+from probesteer.study.load import load_study
+from probesteer.study.model import Model
+from probesteer.study.paths import DEMO
+from probesteer.study.sections import Criteria, Sampling
 
 PAIRS = ROOT / "resources/concepts/empathy_in_action/pairs.jsonl"
 
 
-def texts(pairs: int = 60, hidden: int = 16, effect: float = 0.0, layers: int = 3, seed: int = 0) -> tuple:
-    """(activations by layer, labels, groups, train, folds) of pairs in four scenarios; the effect is in the last layer."""
+def texts(
+    pairs: int = 60, hidden: int = 16, effect: float = 0.0, layers: int = 3, seed: int = 0
+) -> tuple[dict[int, np.ndarray], Design]:
+    """Activations by layer of pairs in four scenarios, and their design; the effect is in the last layer."""
     rng = np.random.default_rng(seed)
     labels, group = np.tile([True, False], pairs), np.repeat(np.arange(pairs), 2)
     activations = {layer: rng.standard_normal((2 * pairs, hidden)) for layer in range(layers)}
     activations[layers - 1][:, 0] += effect * labels
-    return activations, labels, group, group % 2 == 0, (group // 2) % 4
+    return activations, Design(labels, group, group % 2 == 0, (group // 2) % 4)
 
 
 # Detection
@@ -71,22 +81,21 @@ def test_capture_hidden_states_and_steering_share_one_site_on_every_architecture
 
 
 def test_the_layer_is_chosen_by_nested_cross_validation_on_training_pairs_alone():
-    activations, *at = texts(effect=3.0)
-    chosen = select(activations, *at)
+    activations, design = texts(effect=3.0)
+    chosen = select(activations, design)
     assert chosen.layer == 2 and chosen.nested_auroc > 0.85
-    train = at[2]
-    ruined = {layer: np.where(train[:, None], values, 100 * np.arange(16)) for layer, values in activations.items()}
-    other = select(ruined, *at)
+    ruined = {layer: np.where(design.train[:, None], values, 100 * np.arange(16)) for layer, values in activations.items()}
+    other = select(ruined, design)
     assert other.layer == 2 and other.nested_auroc == chosen.nested_auroc
-    tied = select({5: activations[2], 7: activations[2]}, *at)
+    tied = select({5: activations[2], 7: activations[2]}, design)
     assert tied.layer == 5, "ties go to the earliest block"
 
 
 def test_the_accuracy_threshold_comes_from_training_projections():
-    activations, labels, groups, train, folds = texts(effect=6.0)
+    activations, design = texts(effect=6.0)
     shifted = activations[2].copy()
-    shifted[~train, 0] += 100
-    result = evaluate(shifted, labels, groups, train, folds)
+    shifted[design.test, 0] += 100
+    result = evaluate(shifted, *astuple(design))
     assert result.accuracy.estimate == 0.5 and result.accuracy_test_midpoint.estimate > 0.9
 
 
@@ -104,15 +113,16 @@ def test_nulls_are_refitting_cluster_permutations_matched_directions_and_correct
     clusters = np.repeat(np.arange(16), 12)  # six copies of a pair each
     significant = {"cluster": 0, "pair": 0}
     for seed in range(60):
-        activations, labels, *_ = texts(pairs=96, seed=seed, layers=1)
-        copies = {0: activations[0][clusters * 2 + ~labels]}
+        activations, design = texts(pairs=96, seed=seed, layers=1)
+        copies = {0: activations[0][clusters * 2 + ~design.labels]}
         for unit, groups in (("cluster", clusters), ("pair", np.repeat(np.arange(96), 2))):
-            significant[unit] += select(copies, labels, groups, clusters % 2 == 0, clusters // 2).p <= 0.05
+            copied = Design(design.labels, groups, clusters % 2 == 0, clusters // 2)
+            significant[unit] += select(copies, copied).p <= 0.05
     assert significant["cluster"] <= 6 < 2 * 6 <= significant["pair"], "copies are no independent evidence"
-    activations, labels, _, train, folds = texts(pairs=24, seed=3)
-    chosen = select(activations, labels, np.repeat(np.arange(24), 2), train, folds)
+    activations, design = texts(pairs=24, seed=3)
+    chosen = select(activations, design)
     assert all(layer.p <= layer.p_max for layer in chosen.by_layer.values())
-    result = evaluate(activations[0] * np.r_[50.0, np.ones(15)], labels, np.repeat(np.arange(24), 2), train, folds)
+    result = evaluate(activations[0] * np.r_[50.0, np.ones(15)], *astuple(design))
     assert result.matched_auroc.upper - result.matched_auroc.lower != pytest.approx(
         result.random_auroc.upper - result.random_auroc.lower, abs=1e-3
     )
@@ -124,11 +134,12 @@ def test_surface_baselines_stand_beside_the_probe_and_a_telling_keyword_cannot_b
     fillers = ["the light is low", "a bell rings", "it is late", "the wall is old"]
     said = [f"{' '.join(rng.permutation(fillers))} {words[i % 2]}" for i in range(80)]
     labels, groups = np.tile([True, False], 40), np.repeat(np.arange(40), 2)
-    found = surface_aurocs(said, labels, groups, groups % 2 == 0, words)
+    design = Design(labels, groups, groups % 2 == 0, groups)
+    found = surface_aurocs(said, design, words)
     assert found["keyword count"][0] == found["TF-IDF of words"][0] == 1.0
     assert 0.2 < found["length"][0] < 0.8
     blurred = [ablate(text, words, str(i))[0] for i, text in enumerate(said)]
-    assert surface_aurocs(blurred, labels, groups, groups % 2 == 0, words)["keyword count"][0] < 0.8
+    assert surface_aurocs(blurred, design, words)["keyword count"][0] < 0.8
 
 
 def test_splits_are_grouped_by_scenario_and_near_duplicate_cluster_and_scenarios_and_generators_are_left_out():
@@ -136,9 +147,9 @@ def test_splits_are_grouped_by_scenario_and_near_duplicate_cluster_and_scenarios
     assert near_duplicate_clusters([(a,), (b,), (f"{a} more",), ("nothing in common here at all",)]).tolist() == [0, 1, 0, 2]
     folds, clusters = np.array(["x", "x", "y", "y", "z", "z"]), np.array([0, 0, 0, 1, 2, 2])
     assert merged_folds(folds, clusters).tolist() == [0, 0, 0, 0, 1, 1], "a cluster that spans two scenarios joins them"
-    activations, labels, groups, _, scenario = texts(effect=4.0)
-    names = {"scenario": scenario.astype(str), "generator": np.where(groups % 3 == 0, "one", "two")}
-    rows = list(left_out(activations[2], labels, groups, names))
+    activations, design = texts(effect=4.0)
+    names = {"scenario": design.folds.astype(str), "generator": np.where(design.groups % 3 == 0, "one", "two")}
+    rows = list(left_out(activations[2], design, names))
     assert {(row["metric"], row["of"]) for row in rows} == {
         *(("without_scenario", name) for name in "0123"),
         ("without_generator", "one"),
@@ -156,30 +167,29 @@ def test_pooling_leaves_out_position_zero_and_geometry_says_how_many_dimensions_
     with torch.inference_mode():
         hidden = model(torch.tensor([tokenizer("I look around.")["input_ids"]]), output_hidden_states=True).hidden_states[1][0]
     np.testing.assert_allclose(captured, hidden[1:].mean(0).numpy(), atol=1e-5)
-    activations, *at = texts(effect=50.0)
-    spiked = evaluate(activations[2], *at)
+    activations, design = texts(effect=50.0)
+    spiked = evaluate(activations[2], *astuple(design))
     assert spiked.participation_ratio.estimate < 1.1 and spiked.top_share.estimate > 0.9
     assert spiked.split_cosine.estimate > 0.99
 
 
 def test_dprime_is_held_out_and_the_published_one_is_bounded_and_high_for_noise_too():
-    activations, *at = texts(pairs=30, hidden=256)
-    noise = evaluate(activations[0], *at)
+    activations, design = texts(pairs=30, hidden=256)
+    noise = evaluate(activations[0], *astuple(design))
     assert 1.5 < noise.dprime_published.estimate < 2, "in-sample over the total SD: near 2 whatever the labels"
     assert abs(noise.dprime.estimate) < 1
     assert noise.dprime_null.lower < noise.dprime.estimate < noise.dprime_null.upper
 
 
 def test_the_permutation_null_is_a_distribution_of_a_thousand_refits():
-    activations, *at = texts()
-    null = select(activations, *at).by_layer[0].null
+    null = select(*texts()).by_layer[0].null
     assert len(null) == PERMUTATIONS >= 1000
     assert abs(np.mean(null) - 0.5) < 0.03 and np.std(null) > 0.02
 
 
 def test_purity_has_a_null_and_several_seeds():
-    activations, *at = texts()
-    noise, planted = evaluate(activations[0], *at), evaluate(texts(effect=20.0)[0][2], *at)
+    activations, design = texts()
+    noise, planted = (evaluate(of, *astuple(design)) for of in (activations[0], texts(effect=20.0)[0][2]))
     assert noise.purity_p.estimate > 0.05 and noise.purity.estimate <= noise.purity_null.upper + 0.05
     assert planted.purity.estimate > 0.95 and planted.purity_p.estimate < 0.01
 
@@ -218,7 +228,7 @@ def generations(rates: dict[float, float], arm: str = "probe", scenario: str = "
 def test_alpha_has_units_and_the_dose_is_reported_in_three():
     probe = Probe(1, np.array([1.0, 0.0], dtype=np.float32), 2.0, 8.0, {})
     assert [probe.push(3, unit) for unit in ("absolute", "separation", "residual")] == [3, 6, 24]
-    assert load_study(ROOT / DEFAULT).alpha_unit == "absolute"
+    assert load_study(ROOT / DEMO).alpha_unit == "absolute"
 
 
 def test_success_is_split_by_sign_strict_and_never_a_zero_effect_or_a_broken_text():
@@ -251,7 +261,7 @@ def test_the_chat_template_is_on_by_default_and_the_baseline_must_be_coherent(or
 
 
 def test_one_baseline_serves_all_layers_and_the_power_of_the_sample_count_is_printed():
-    study = load_study(ROOT / DEFAULT, ROOT / "config/studies/paper.yaml")
+    study = load_study(ROOT / "config/studies/paper.yaml")
     model = study.models[0]
     baselines = [cell for cell in study.all_cells(model) if cell.arm == "baseline"]
     assert len(baselines) == len(study.scenarios) < len(study.scenarios) * len(study.steering_layers_of(model))
@@ -260,12 +270,13 @@ def test_one_baseline_serves_all_layers_and_the_power_of_the_sample_count_is_pri
 
 
 def test_every_sweep_has_control_arms_of_the_same_length_that_are_judged_apart():
-    study = load_study(ROOT / DEFAULT)
-    arms = {cell.arm for cell in study.cells(study.models[0], 3)}
+    study = load_study(ROOT / DEMO)
+    arms = {cell.arm for cell in study.cells("llama", 3, study.alphas)}
     assert arms == {"probe", "random-1", "random-2", "shuffled-1"}
-    activations, labels, groups, *_ = texts(effect=3.0)
+    activations, design = texts(effect=3.0)
+    labels = design.labels
     direction, _ = mean_difference(activations[2][labels], activations[2][~labels])
-    controls = control_directions([direction], activations[2], labels, groups, ["random-1", "shuffled-1"], 0)
+    controls = control_directions([direction], activations[2], labels, design.groups, ["random-1", "shuffled-1"], 0)
     for control in controls.values():
         assert np.linalg.norm(control) == pytest.approx(1, abs=1e-5) and abs(control @ direction) < 1e-5
     mixed = pd.concat([generations({-5: 0.1, 0: 0.5, 5: 0.9}), generations({-5: 0.9, 5: 0.1}, arm="random-1")])
@@ -274,8 +285,8 @@ def test_every_sweep_has_control_arms_of_the_same_length_that_are_judged_apart()
 
 
 def test_words_are_matched_whole_without_echoes_and_judges_and_humans_can_be_compared():
-    from probesteer.judging import agreement
-    from probesteer.scoring import lexical
+    from probesteer.behaviour.kappa import agreement
+    from probesteer.behaviour.scoring import lexical
 
     assert lexical("helpless careful", "") == 0
     assert lexical("please help the person who is sorry", "please help the person who is sorry") == 0
@@ -309,7 +320,7 @@ def test_every_quoted_example_names_its_cell_and_sample(finished):
 
 
 def test_criteria_are_hashed_and_a_change_prints_the_old_verdict_beside_the_new(tmp_path):
-    study = load_study(ROOT / DEFAULT)
+    study = load_study(ROOT / DEMO)
     verdicts = pd.DataFrame({"model": ["llama"], "verdict": ["RED"]})
     assert reassess(study, verdicts, tmp_path / "reports.jsonl").empty
     assert reassess(study, verdicts, tmp_path / "reports.jsonl").empty, "the same report again changes nothing"
@@ -340,7 +351,7 @@ def test_weights_are_pinned_safetensors_seeds_are_keyed_and_secrets_are_never_wr
 
 def test_the_published_numbers_stand_beside_ours_with_the_reason_where_they_part(monkeypatch):
     monkeypatch.chdir(ROOT)
-    study = load_study(DEFAULT, ROOT / "config/studies/paper.yaml")
+    study = load_study(ROOT / "config/studies/paper.yaml")
     row = {"auroc": 0.9, "auroc_lower": 0.8, "auroc_upper": 0.95, "accuracy": 0.8, "separation": 2.0}
     row |= {"accuracy_test_midpoint": 0.85, "accuracy_test_median": 0.83, "cv_auroc": 0.9}
     detection = pd.DataFrame([{"model": "qwen2.5-7b", "layer": layer, **row} for layer in (15, 16)])
@@ -353,7 +364,7 @@ def test_the_published_numbers_stand_beside_ours_with_the_reason_where_they_part
 def test_a_preflight_looks_at_access_weights_architecture_disk_and_gpu_before_anything_is_queued(monkeypatch):
     """Every refusal has a test of its own beside the loopback hub."""
     monkeypatch.chdir(ROOT)
-    found = preflight(load_study(DEFAULT))
+    found = preflight(load_study(DEMO))
     assert {finding.what for finding in found} == {"access", "weights", "architecture", "chat template", "disk"}
     assert {finding.status for finding in found} == {"ok"}
 
@@ -375,7 +386,7 @@ def test_a_detection_table_holds_every_row_a_sceptic_asks_for(finished):
 
 def test_ablation_replaces_listed_words_on_both_sides_by_draws_that_differ():
     pairs = load_pairs(PAIRS)[:3]
-    rows = cache_rows(pairs, ["stay", "run"], 2)
+    rows = cache_rows(pairs, ["a", "b", "c"], ["stay", "run"], 2)
     assert [row.ablation for row in rows] == [0] * 6 + [1] * 6 + [2] * 6
     assert ablate("They stayed. Running!", ["stay", "run"], "0")[1] == 2
     draws = {ablate("stay " * 20, ["stay", "run", "kind"], str(seed))[0] for seed in range(5)}
@@ -387,7 +398,6 @@ def test_length_that_tells_the_sides_apart_is_taken_out():
     labels, groups = np.tile([True, False], 40), np.repeat(np.arange(40), 2)
     said = ["word " * (30 + 20 * label + rng.integers(10)) for label in labels]
     activations = rng.standard_normal((80, 8)) + 3 * np.log([len(text) for text in said])[:, None]
-    train = groups % 2 == 0
-    at = labels, groups, train, groups // 2 % 4
+    at = labels, groups, groups % 2 == 0, groups // 2 % 4
     assert evaluate(activations, *at).auroc.estimate > 0.9
-    assert evaluate(residualised(activations, form(said), train), *at).auroc.estimate < 0.8
+    assert evaluate(residualised(activations, form(said), at[2]), *at).auroc.estimate < 0.8

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from probesteer import activations, grammar, steering
+from probesteer.concepts import grammar
+from probesteer.detection import activations
 from probesteer.lm.capture import pooled_activations
-from probesteer.lm.generate import Request, generate
+from probesteer.lm.generate import generate
 from probesteer.lm.load import load_model, render_prompt
+from probesteer.lm.request import Request
+from probesteer.steering import sweep
 
 GOLDEN = Path(__file__).parent / "golden.json"
 ORGANISM = Path(__file__).parent.parent / "resources/organisms/qwen2"
@@ -28,14 +31,14 @@ def current() -> dict:
     requests = [Request(prompt, 3, direction, alpha, (0, "the_maze", sample)) for alpha in (0.0, 4.0) for sample in range(3)]
     pooled = pooled_activations(model, tokenizer, ["I put the old man before the route."])
     return {
-        "steering": {"numerics": steering.NUMERICS, "texts": generate(model, tokenizer, requests, 24, 0.7)},
+        "steering": {"numerics": sweep.NUMERICS, "texts": generate(model, tokenizer, requests, 24, 0.7)},
         "activations": {"numerics": activations.NUMERICS, "values": pooled[0, :, :3].round(5).tolist()},
     }
 
 
 def test_generated_texts_are_those_of_their_numerics_version():
     golden, now = json.loads(GOLDEN.read_text())["steering"], current()["steering"]
-    assert now == golden, "texts changed: bump steering.NUMERICS and write the golden file again"
+    assert now == golden, "texts changed: bump sweep.NUMERICS and write the golden file again"
 
 
 def test_activations_are_those_of_their_numerics_version():

@@ -1,85 +1,50 @@
-"""The house rules: floors, light parsing, profiles."""
+"""The house rules: short functions, imports that go down only, light parsing, profiles."""
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT
 
 SOURCE = ROOT / "src/probesteer"
-FLOORS = [
-    {"errors", "seal"},
-    {"study", "tables", "options", "progress"},
-    {"pairs"},
-    {"concepts", "directions", "duplicates", "grammar", "stats", "wordlists"},
-    {
-        *(
-            "lm.batch",
-            "lm.blocks",
-            "lm.cache",
-            "lm.capture",
-            "lm.fetch",
-            "lm.generate",
-            "lm.hooks",
-            "lm.judge",
-            "lm.likelihood",
-            "lm.load",
-        ),
-        *("lm.preflight", "lm.prefill", "lm.request", "lm.sampling", "lm.train"),
-    },
-    {
-        "activations",
-        "detection",
-        "effects",
-        "detection_table",
-        "judging",
-        "pair_writing",
-        "robustness",
-        "scoring",
-        "selection",
-        "steering",
-        "surface",
-    },
-    {"council", "data_card", "figures", "history", "plan", "published", "report"},
-    {"cli"},
-]
-FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}
+LONGEST_FILE, LONGEST_FUNCTION = 400, 40  # lines
+LINT_IMPORTS = str(Path(sys.executable).parent / "lint-imports")
 
 
-def modules() -> dict[str, ast.Module]:
-    found = {}
-    for path in SOURCE.rglob("*.py"):
-        name = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
-        if not name.endswith(("__init__", "__main__")):
-            found[name] = ast.parse(path.read_text())
-    return found
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_files_and_functions_are_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= LONGEST_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno + 1 <= LONGEST_FUNCTION, node.name
 
 
-def imports(tree: ast.Module) -> set[str]:
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            whole = {f"{node.module}.{alias.name}" for alias in node.names}
-            names |= whole if node.module == "probesteer" else {node.module}
-    return names
-
-
-def test_a_module_imports_no_floor_above_its_own():
-    for name, tree in modules().items():
-        for imported in imports(tree):
-            if imported.startswith("probesteer."):
-                assert FLOOR[imported.removeprefix("probesteer.")] <= FLOOR[name], f"{name} imports {imported}"
-
-
-def test_only_the_language_models_import_torch():
-    for name, tree in modules().items():
-        heavy = {imported.split(".")[0] for imported in imports(tree)} & {"torch", "transformers"}
-        assert not heavy or name.startswith("lm."), name
+@pytest.mark.parametrize(
+    ("module", "wrong", "broken"),
+    [
+        ("files/whole", "from probesteer.study.paths import RESULTS", "A room knows only the rooms below it"),
+        ("detection/robustness", "from probesteer.behaviour.effects import CELL", "A room knows only the rooms below it"),
+        ("study/cells", "from probesteer.study.experiment import Study", "No imports run in a circle"),
+        ("study/cells", "import pandas", "What the Snakefile imports is light"),
+        ("report/views", "import torch", "Only language models know torch"),
+    ],
+)
+def test_a_wrong_import_breaks_the_contract_that_is_meant_for_it(module, wrong, broken, tmp_path):
+    shutil.copytree(SOURCE, tmp_path / "probesteer", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    path = tmp_path / f"probesteer/{module}.py"
+    path.write_text(f"{path.read_text()}\n{wrong}\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "200"}
+    done = subprocess.run([LINT_IMPORTS, "--no-cache"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    kept = {line.removesuffix(" KEPT") for line in done.stdout.splitlines() if line.endswith(" KEPT")}
+    assert done.returncode == 1 and len(kept) >= 2 and not any(name.startswith(broken) for name in kept), done.stdout
 
 
 def test_the_snakefile_is_short():
@@ -87,7 +52,8 @@ def test_the_snakefile_is_short():
 
 
 def test_parsing_imports_neither_torch_nor_pandas():
-    code = "import sys, probesteer.study, probesteer.concepts; print({'torch', 'pandas', 'transformers'} & set(sys.modules))"
+    code = "import sys, probesteer.study, probesteer.concepts, probesteer.jobs as _; print(heavy & set(sys.modules))"
+    code = f"heavy = {{'torch', 'pandas', 'transformers'}}; {code}"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 

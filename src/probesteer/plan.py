@@ -2,20 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
-from probesteer.concepts import WORDS_FILE
-from probesteer.pairs import load_pairs
-from probesteer.study import CONCEPTS, PAIRS_FILE, Cell, Model, Study
-from probesteer.tables import read_cost
-from probesteer.wordlists import load_words
+from probesteer.concepts.data import activations_path, pair_sets
+from probesteer.files.tables import read_cost
+from probesteer.study.cells import Cell
+from probesteer.study.experiment import Study
+from probesteer.study.model import BYTES_PER_WEIGHT, Model
 
 # Assumptions, where no earlier cell of the model says more: a card with 1 TB/s of memory and 100 TFLOP/s that is reached.
 BANDWIDTH, FLOPS = 1e12, 1e14
 STEP_OVERHEAD = 0.015  # seconds of a decoding step beside reading weights
 LOAD_RATE = 1e9  # bytes per second from disk to device
-BYTES = 2  # a parameter's
 TEXT_TOKENS = 150
 CELL_BYTES = 20_000
 MEASURED, ASSUMED = "earlier cells", "model size"
@@ -40,50 +38,45 @@ class Plan:
     """Where the seconds come from."""
 
 
-def plan_model(study: Study, model: Model, texts: int) -> Plan:
-    """The plan of one model; `texts` is how many texts are captured."""
+def plan_model(study: Study, model: Model, texts: int, captures: int) -> Plan:
+    """The plan of one model; `texts` is how many texts are captured, in `captures` jobs that have not run yet."""
     layers = study.steering_layers_of(model)
     groups = study.jobs_cells(model)
-    there = [[cell for cell in group if cell.path(study.cells_root).exists()] for group in groups]
+    there = [[cell for cell in group if cell.path(study.paths.cells).exists()] for group in groups]
     cells, done = sum(map(len, groups)), [cell for group in there for cell in group]
     missing = cells - len(done)
     per_cell, source = cell_seconds(study, model, cells, done)
-    parameters = parameters_of(model)
-    captured = study.root.parent.joinpath("activations", f"model={model.name}").exists()
-    captures = 0 if captured else 1 + (study.control_concept is not None)
+    parameters, judged = model.parameters(), "rubric" in study.scorers and bool(layers)
     loads = captures + sum(len(found) < len(group) for found, group in zip(there, groups, strict=True))
-    capture = 0.0 if captured else texts * TEXT_TOKENS * 2 * parameters / FLOPS
-    load = BYTES * parameters / LOAD_RATE * loads
+    capture = texts * TEXT_TOKENS * 2 * parameters / FLOPS if captures else 0.0
+    load = BYTES_PER_WEIGHT[model.dtype] * parameters / LOAD_RATE * loads
     hidden = (parameters / (12 * model.block_count())) ** 0.5  # a block has about 12 hidden^2 parameters
     disk = texts * (model.block_count() + 1) * hidden * 4 + missing * CELL_BYTES
-    disk += 0 if Path(model.source).is_dir() else BYTES * parameters
-    light = 2 + len(study.layers_of(model)) + len(study.scorers) if layers else 1 + len(study.layers_of(model))
-    return Plan(model.name, loads, light, cells, missing, per_cell * missing + capture + load, disk, source)
-
-
-def parameters_of(model: Model) -> float:
-    """Number of parameters: as the study says, or from the size of a local folder's weights."""
-    if model.parameters_b:
-        return model.parameters_b * 1e9
-    return sum(path.stat().st_size for path in Path(model.source).glob("*.safetensors")) / BYTES
+    disk += 0 if model.local else BYTES_PER_WEIGHT[model.dtype] * parameters
+    light = 2 + (not model.local)  # card and detection; a hub model is fetched
+    light += len(layers) + 2 + len(study.scorers) - judged if layers else 0  # probes, texts and effects, scores
+    return Plan(model.name, loads + judged, light, cells, missing, per_cell * missing + capture + load, disk, source)
 
 
 def cell_seconds(study: Study, model: Model, cells: int, done: Sequence[Cell]) -> tuple[float, str]:
     """Seconds of each of `cells` cells: the median of what those that are done took, or an estimate from the model's size."""
-    costs = [read_cost(cell.path(study.cells_root)) for cell in done]
+    costs = [read_cost(cell.path(study.paths.cells)) for cell in done]
     if known := [cost["seconds"] for cost in costs if "seconds" in cost]:
         return median(known), MEASURED
-    step = BYTES * parameters_of(model) / BANDWIDTH + STEP_OVERHEAD
+    step = BYTES_PER_WEIGHT[model.dtype] * model.parameters() / BANDWIDTH + STEP_OVERHEAD
     batches = -(-cells * study.samples // study.resources.batch_rows)
-    return study.max_new_tokens_of(model) * step * batches / max(1, cells), ASSUMED
+    return study.sampling_of(model).max_new_tokens * step * batches / max(1, cells), ASSUMED
 
 
 def plan_study(study: Study) -> list[Plan]:
     """The plans of all models, in order."""
-    draws = 1 + (study.ablations if load_words(study.concept_folder / WORDS_FILE) else 0)
-    texts = 2 * len(load_pairs(study.pairs_path, study.pairs_columns)) * draws
-    texts += 2 * len(load_pairs(CONCEPTS / study.control_concept / PAIRS_FILE)) if study.control_concept else 0
-    return [plan_model(study, model, texts) for model in study.models]
+    sets = pair_sets(study).values()
+    texts = sum(2 * len(pairs.load()) * (1 + pairs.ablations) for pairs in sets)
+    plans = []
+    for model in study.models:
+        captures = sum(not activations_path(study, model, pairs).exists() for pairs in sets)
+        plans.append(plan_model(study, model, texts, captures))
+    return plans
 
 
 def render_plan(study: Study, plans: Sequence[Plan], gpus: int) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from conftest import World, make_world
 from slurm import Slurm
 
-from probesteer.seal import is_whole
+from probesteer.files.seal import is_whole
 
 # Few rows a batch: the cells of a sweep are written a few at a time, and there is time for a fault between them.
 STUDY = {"resources": {"gpus": 1, "mem_mb": 1500, "batch_rows": 6}}

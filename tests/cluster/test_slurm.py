@@ -3,11 +3,11 @@
 import pandas as pd
 import pytest
 import yaml
-from conftest import World, make_world
+from conftest import ROOT, World, make_world
 from faults import FAULTS, Fault, finished_world, suffer, wait_for
 from slurm import ACCOUNT, Slurm, missing
 
-from probesteer.tables import FINGERPRINT, read_footer
+from probesteer.files.tables import FINGERPRINT, read_footer
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"no private Slurm on this machine: {', '.join(missing())}")
 MODEL_RULES = {"activations": 1, "baseline": 1, "steer": 1}  # jobs a model
@@ -37,14 +37,14 @@ def submitted(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world in which the embedded study has run through Slurm, with a GPU for each job that loads a model."""
     world = make_world(tmp_path_factory.mktemp("submitted"))
     path = world.folder / "config/studies/gpu.yaml"
-    path.write_text(yaml.safe_dump(GPU))
+    path.write_text(yaml.safe_dump(yaml.safe_load((ROOT / "config/config.yaml").read_text()) | GPU))
     done = world.snakemake("--profile", "profiles/slurm", "--configfile", path, **slurm.environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return world
 
 
 def test_every_table_and_fingerprint_of_the_embedded_study_equals_the_local_runs(submitted, demo):
-    kinds = ["steering", "detection", "texts", "scores"]
+    kinds = ["steering", "detection", "texts", "scores", "effects"]
     paths = [path for kind in kinds for path in (demo.folder / "results/organisms" / kind).rglob("*.parquet")]
     assert len(paths) > 660  # its cells, and the tables
     for path in paths:

@@ -5,14 +5,15 @@ rule activations:
     input:
         card=card_of,
         weights=weights_of,
-        texts=lambda wildcards: TEXTS[wildcards.concept],
+        pairs=lambda wildcards: PATHS.pairs(wildcards.concept, PAIR_SETS[wildcards.concept].key),
+        texts=lambda wildcards: pairs_files(PAIR_SETS[wildcards.concept], STUDY),
     output:
-        update(STUDY.activations_path("{model}", "{key}", "{concept}")),
+        update(PATHS.activations("{model}", "{concept}", "{key}")),
     log:
-        ROOT / "logs/activations/{model}.{concept}.{key}.log",
+        PATHS.log("activations", "{model}", "{concept}", "{key}"),
     resources:
         **MODEL_JOB,
     params:
-        data=data_options,
+        study=PATHS.saved,
     shell:
-        "probesteer activations --card {input.card} {params.data} --output {output} 2> {log}"
+        "probesteer activations --study {params.study} --model {wildcards.model} --concept {wildcards.concept} 2> {log}"

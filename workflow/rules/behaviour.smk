@@ -1,41 +1,36 @@
-# From cells to texts to scores, per model: a sweep that ran marks all its cells as new, so nothing hangs off a single cell.
+# From cells to texts to scores to effects, per model: a sweep that ran marks all its cells as new, so nothing hangs off a
+# single cell.
 
 
 rule texts:
     input:
         # One cell stands for all of its job, which `all` asks for one by one: half as many files to plan.
-        lambda wildcards: [cells[0].path(STUDY.cells_root) for cells in STUDY.jobs_cells(STUDY[wildcards.model])],
+        lambda wildcards: [cells[0].path(PATHS.cells) for cells in STUDY.jobs_cells(STUDY[wildcards.model])],
     output:
-        ROOT / "texts/model={model}/texts.parquet",
+        PATHS.texts("{model}"),
     log:
-        ROOT / "logs/texts/{model}.log",
+        PATHS.log("texts", "{model}"),
     group:
         "scores"
     resources:
         **LIGHT_JOB,
     params:
-        cells=STUDY.cells_root,
-        concept=STUDY.concept_folder,
-        scenarios=comma(STUDY.scenarios),
-        layers=lambda wildcards: comma(STUDY.steering_layers_of(STUDY[wildcards.model])),
-        alphas=lambda wildcards: comma(map(studies.alpha_label, STUDY.alphas_of(STUDY[wildcards.model]))),
-        controls=CONTROLS,
+        study=PATHS.saved,
+        settings=settings("texts"),
     shell:
-        "probesteer texts --cells {params.cells} --model {wildcards.model} --concept {params.concept}"
-        " --layers {params.layers} --scenarios {params.scenarios} --alphas={params.alphas} {params.controls}"
-        " --output {output} 2> {log}"
+        "probesteer texts --study {params.study} --model {wildcards.model} 2> {log}"
 
 
 rule score:
     input:
-        texts=ROOT / "texts/model={model}/texts.parquet",
+        texts=PATHS.texts("{model}"),
         concept=STUDY.concept_folder / "concept.yaml",
     output:
-        ROOT / "scores/model={model}/scorer={scorer}/scores.parquet",
+        PATHS.scores("{model}", "{scorer}"),
     log:
-        ROOT / "logs/score/{model}.{scorer}.log",
+        PATHS.log("score", "{model}", "{scorer}"),
     benchmark:
-        ROOT / "benchmarks/score/{model}.{scorer}.tsv"
+        PATHS.benchmark("score", "{model}", "{scorer}")
     wildcard_constraints:
         scorer="(?!rubric).*",
     group:
@@ -43,27 +38,50 @@ rule score:
     resources:
         **LIGHT_JOB,
     params:
-        concept=STUDY.concept_folder,
+        study=PATHS.saved,
     shell:
-        "probesteer score {input.texts} --scorer {wildcards.scorer} --concept {params.concept} --output {output} 2> {log}"
+        "probesteer score --study {params.study} --model {wildcards.model} --scorer {wildcards.scorer} 2> {log}"
 
 
 rule judge:
     input:
-        texts=ROOT / "texts/model={model}/texts.parquet",
+        texts=PATHS.texts("{model}"),
         concept=STUDY.concept_folder / "concept.yaml",
-        card=JUDGE_CARDS,
-        weights=judge_weights,
+        card=[PATHS.card(name, model.key) for name, model in STUDY.judges.items()],
+        weights=[PATHS.weights(name, model.key) for name, model in STUDY.judges.items() if TEMP_WEIGHTS and not model.local],
     output:
-        ROOT / "scores/model={model}/scorer=rubric/scores.parquet",
+        PATHS.scores("{model}", "rubric"),
     log:
-        ROOT / "logs/score/{model}.rubric.log",
+        PATHS.log("score", "{model}", "rubric"),
     benchmark:
-        ROOT / "benchmarks/score/{model}.rubric.tsv"
+        PATHS.benchmark("score", "{model}", "rubric")
     resources:
         **JUDGE_JOB,
     params:
-        concept=STUDY.concept_folder,
-        judge=judge_options,
+        study=PATHS.saved,
+        settings=settings("judge"),
     shell:
-        "probesteer score {input.texts} --scorer rubric {params.judge} --concept {params.concept} --output {output} 2> {log}"
+        "probesteer score --study {params.study} --model {wildcards.model} --scorer rubric 2> {log}"
+
+
+rule effects:
+    input:
+        scores=expand(PATHS.scores("{{model}}", "{scorer}"), scorer=STUDY.scorers),
+        probes=lambda wildcards: [
+            PATHS.probe(wildcards.model, layer) for layer in STUDY.steering_layers_of(STUDY[wildcards.model])
+        ],
+    output:
+        expand(PATHS.effects("{{model}}", "{table}"), table=EFFECTS),
+    log:
+        PATHS.log("effects", "{model}"),
+    benchmark:
+        PATHS.benchmark("effects", "{model}")
+    group:
+        "scores"
+    resources:
+        **LIGHT_JOB,
+    params:
+        study=PATHS.saved,
+        settings=settings("effects"),
+    shell:
+        "probesteer effects --study {params.study} --model {wildcards.model} 2> {log}"

@@ -1,33 +1,35 @@
-# The report: verifies every cell's fingerprint, writes tables, figures and pages.
+# The report: verifies that everything was made from what the study says, joins what the stages wrote, and judges it.
+
+FIGURES = ["auroc_by_layer"] + (["dose_response"] if STUDY.steered else [])
 
 
 rule aggregate:
     input:
-        [STUDY.card_path(model) for model in STUDY.models],
-        [STUDY.detection_path(model) for model in STUDY.models],
-        [STUDY.scores_path(model, scorer) for model in STEERED for scorer in STUDY.scorers],
-        [STUDY.probe_path(model, layer) for model in STEERED for layer in STUDY.steering_layers_of(model)],
+        [PATHS.data_card(pairs.concept, pairs.key) for pairs in PAIR_SETS.values()],
+        [PATHS.card(model.name, model.key) for model in STUDY.models],
+        [PATHS.detection(model.name) for model in STUDY.models],
+        [PATHS.effects(model.name, EFFECTS[0]) for model in STUDY.steered],
     output:
-        study=REPORT / "study.json",
-        page=report(REPORT / "report.html", category="Council", caption="../report/council.rst"),
-        text=REPORT / "report.md",
+        study=PATHS.report / "study.json",
+        page=report(PATHS.report / "report.html", category="Council", caption="../report/council.rst"),
+        text=PATHS.report / "report.md",
         tables=report(
-            expand(REPORT / "tables/{name}.csv", name=studies.TABLES),
+            expand(PATHS.report / "tables/{name}.csv", name=studies.TABLES),
             category="Tables",
             caption="../report/table.rst",
         ),
         figures=report(
-            expand(REPORT / "figures/{name}.svg", name=FIGURES),
+            expand(PATHS.report / "figures/{name}.svg", name=FIGURES),
             category="Figures",
             caption="../report/figure.rst",
         ),
-        pictures=expand(REPORT / "figures/{name}.png", name=FIGURES),
+        pictures=expand(PATHS.report / "figures/{name}.png", name=FIGURES),
     log:
-        REPORT / "aggregate.log",
+        PATHS.report / "aggregate.log",
     retries: 0
     localrule: True
     params:
-        study=STUDY.digest(),
-    run:
-        STUDY.save(output.study)
-        shell("probesteer aggregate --study {output.study} --output {REPORT} 2> {log}")
+        study=PATHS.saved,
+        settings=STUDY.digest(),
+    shell:
+        "cp {params.study} {output.study} && probesteer aggregate --study {output.study} 2> {log}"

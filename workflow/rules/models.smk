@@ -3,30 +3,31 @@
 
 rule fetch:
     output:
-        **({"weights": temp(directory(weights_folder("{model}", "{key}")))} if TEMP_WEIGHTS else {}),
-        receipt="results/models/{model}/{key}.fetched.json",
+        **({"weights": temp(directory(PATHS.weights("{model}", "{key}")))} if TEMP_WEIGHTS else {}),
+        receipt=PATHS.receipt("{model}", "{key}"),
     log:
-        ROOT / "logs/fetch/{model}.{key}.log",
+        PATHS.log("fetch", "{model}", "{key}"),
     retries: 2  # files that are there are kept
     localrule: True
     params:
-        options=hub_options,
+        study=PATHS.saved,
     shell:
-        "probesteer fetch {params.options} --output {output.receipt} 2> >(tee {log} >&2)"
+        "probesteer fetch --study {params.study} --model {wildcards.model} 2> >(tee {log} >&2)"
 
 
 rule model:
     input:
-        files=lambda wildcards: model_of(wildcards).files(),
+        files=lambda wildcards: STUDY.loaded(wildcards.model).files(),
         receipt=receipt_of,
         weights=weights_of,
     output:
-        card="results/models/{model}/{key}.json",
+        card=PATHS.card("{model}", "{key}"),
     log:
-        ROOT / "logs/model/{model}.{key}.log",
+        PATHS.log("model", "{model}", "{key}"),
     retries: 0
     localrule: True
     params:
-        options=card_options,
+        study=PATHS.saved,
+        settings=settings("model"),
     shell:
-        "probesteer model --name {wildcards.model} {params.options} --output {output.card} 2> {log}"
+        "probesteer model --study {params.study} --model {wildcards.model} 2> {log}"

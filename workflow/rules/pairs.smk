@@ -1,4 +1,5 @@
-# Pairs from elsewhere: a file with a known SHA-256, or what language models write, on demand, by `snakemake write_pairs`.
+# Pairs: downloaded where a study names an address, clustered into near-duplicates and described; or, on demand, written by
+# language models: `snakemake write_pairs`.
 
 if STUDY.pairs and STUDY.pairs.url:
 
@@ -6,28 +7,40 @@ if STUDY.pairs and STUDY.pairs.url:
         output:
             STUDY.pairs_path,
         log:
-            ROOT / "logs/download.log",
+            PATHS.log("download", "pairs"),
         localrule: True
         params:
-            url=shlex.quote(STUDY.pairs.url),
+            study=PATHS.saved,
             sha256=STUDY.pairs.sha256,
         shell:
-            "probesteer download {params.url} --sha256 {params.sha256} --output {output} 2> {log}"
+            "probesteer download --study {params.study} 2> {log}"
+
+
+rule pairs:
+    input:
+        lambda wildcards: PAIR_SETS[wildcards.concept].path,
+    output:
+        pairs=PATHS.pairs("{concept}", "{key}"),
+        card=PATHS.data_card("{concept}", "{key}"),
+    log:
+        PATHS.log("pairs", "{concept}", "{key}"),
+    localrule: True
+    params:
+        study=PATHS.saved,
+    shell:
+        "probesteer pairs --study {params.study} --concept {wildcards.concept} 2> {log}"
 
 
 rule write_pairs:
     input:
         STUDY.concept_folder / "concept.yaml",
     output:
-        pairs=ROOT / "written/pairs.jsonl",
+        PATHS.written / "pairs.jsonl",
     log:
-        ROOT / "logs/write_pairs.log",
+        PATHS.log("write_pairs", "pairs"),
     localrule: True
     params:
-        concept=STUDY.concept_folder,
-        generators=[shlex.quote(one) for one in STUDY.writing.generators] if STUDY.writing else [],
-        pairs=STUDY.writing.pairs if STUDY.writing else 0,
-        responses=ROOT / "written/responses",  # kept: what is there is not asked for again
+        study=PATHS.saved,
+        writing=STUDY.writing.model_dump() if STUDY.writing else {},
     shell:
-        "probesteer write-pairs --concept {params.concept} --generator {params.generators} --pairs {params.pairs}"
-        " --responses {params.responses} --output {output.pairs} 2> >(tee {log} >&2)"
+        "probesteer write-pairs --study {params.study} 2> >(tee {log} >&2)"

@@ -3,26 +3,23 @@
 
 rule probe:
     input:
-        activations=activations_of,
+        activations=lambda wildcards: activations_of(wildcards)[0],
         planted=lambda wildcards: STUDY[wildcards.model].planted(),
     output:
-        ROOT / "probes/model={model}/layer={layer}/probe.safetensors",
+        PATHS.probe("{model}", "{layer}"),
     log:
-        ROOT / "logs/probe/{model}.{layer}.log",
+        PATHS.log("probe", "{model}", "{layer}"),
     benchmark:
-        ROOT / "benchmarks/probe/{model}.{layer}.tsv"
+        PATHS.benchmark("probe", "{model}", "{layer}")
     group:
         "probes"
     resources:
         **LIGHT_JOB,
     params:
-        method=STUDY.method,
-        controls=ARMS,
-        seed=STUDY.seed,
-        planted=planted_option,
+        study=PATHS.saved,
+        settings=settings("probe"),
     shell:
-        "probesteer probe {input.activations} --layer {wildcards.layer} --method {params.method}"
-        " --controls={params.controls} --seed {params.seed} {params.planted} --output {output} 2> {log}"
+        "probesteer probe --study {params.study} --model {wildcards.model} --layer {wildcards.layer} 2> {log}"
 
 
 # All layers of a model together: the choice of one is part of what is tested.
@@ -30,24 +27,19 @@ rule detect:
     input:
         activations=activations_of,
         planted=lambda wildcards: STUDY[wildcards.model].planted(),
-        words=WORDS,
-        control=control_activations_of,
+        words=pairs_files(PAIR_SETS[STUDY.concept], STUDY),
     output:
-        ROOT / "detection/model={model}/detection.parquet",
+        PATHS.detection("{model}"),
     log:
-        ROOT / "logs/detect/{model}.log",
+        PATHS.log("detect", "{model}"),
     benchmark:
-        ROOT / "benchmarks/detect/{model}.tsv"
+        PATHS.benchmark("detect", "{model}")
     group:
         "probes"
     resources:
         **LIGHT_JOB,
     params:
-        layers=lambda wildcards: comma(STUDY.layers_of(STUDY[wildcards.model])),
-        seed=STUDY.seed,
-        planted=planted_option,
-        control=control_option,
-        words=lambda wildcards, input: (f"--words {shlex.quote(str(input.words))}" if input.words else ""),
+        study=PATHS.saved,
+        settings=settings("detect"),
     shell:
-        "probesteer detect {input.activations} --layer={params.layers} --seed {params.seed} {params.planted} {params.words}"
-        " {params.control} --output {output} 2> {log}"
+        "probesteer detect --study {params.study} --model {wildcards.model} 2> {log}"

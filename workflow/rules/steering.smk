@@ -8,17 +8,16 @@ rule baseline:
         weights=weights_of,
         concept=STUDY.concept_folder / "concept.yaml",
     output:
-        update([cell.path(STUDY.cells_root) for cell in studies.unsteered_cells("{model}", STUDY.scenarios)]),
+        update([cell.path(PATHS.cells) for cell in studies.unsteered_cells("{model}", STUDY.scenario_names())]),
     log:
-        ROOT / "logs/baseline/{model}.log",
+        PATHS.log("baseline", "{model}"),
     resources:
         **MODEL_JOB,
     params:
-        sweep=SWEEP,
-        tokens=token_limit,
+        study=PATHS.saved,
+        settings=settings("baseline"),
     shell:
-        "probesteer baseline --card {input.card} --model {wildcards.model} --max-new-tokens {params.tokens}"
-        " {params.sweep} 2> {log}"
+        "probesteer baseline --study {params.study} --model {wildcards.model} 2> {log}"
 
 
 # One rule per distinct alpha grid, since a rule's outputs are fixed.
@@ -30,23 +29,18 @@ for number, (grid, models) in enumerate(STUDY.alpha_grids().items(), 1):
         input:
             card=card_of,
             weights=weights_of,
-            probe=ROOT / "probes/model={model}/layer={layer}/probe.safetensors",
+            probe=PATHS.probe("{model}", "{layer}"),
             concept=STUDY.concept_folder / "concept.yaml",
         output:
-            update([cell.path(STUDY.cells_root) for cell in STUDY.layer_cells("{model}", "{layer}", grid)]),
+            update([cell.path(PATHS.cells) for cell in STUDY.cells("{model}", "{layer}", list(grid))]),
         log:
-            ROOT / "logs/steer/{model}.{layer}.log",
+            PATHS.log("steer", "{model}", "{layer}"),
         wildcard_constraints:
             model="|".join(map(re.escape, models)),
         resources:
             **MODEL_JOB,
         params:
-            sweep=SWEEP,
-            tokens=token_limit,
-            unit=STUDY.alpha_unit,
-            alphas=comma(map(studies.alpha_label, grid)),
-            controls=CONTROLS,
+            study=PATHS.saved,
+            settings=settings("steer"),
         shell:
-            "probesteer steer --card {input.card} --model {wildcards.model} --probe {input.probe} --layer {wildcards.layer}"
-            " --alpha-unit {params.unit} --alphas={params.alphas} {params.controls}"
-            " --max-new-tokens {params.tokens} {params.sweep} 2> {log}"
+            "probesteer steer --study {params.study} --model {wildcards.model} --layer {wildcards.layer} 2> {log}"

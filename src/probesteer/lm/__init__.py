@@ -1,1 +1,1 @@
-"""Language models: the only floor that imports torch."""
+"""Language models: the only room with torch."""

@@ -9,12 +9,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from probesteer.errors import InputError
-from probesteer.lm.batch import pad_rows, run_batches, token_budget
 from probesteer.lm.blocks import decoder_blocks, input_device, untuple
+from probesteer.lm.engine.batch import pad_rows, run_batches, token_budget
 from probesteer.lm.hooks import Output, watching
 from probesteer.lm.load import encode_prompt
 from probesteer.progress import progress
-from probesteer.study import EMBEDDINGS
+from probesteer.study.options import EMBEDDINGS
 
 MAX_TOKENS = 512
 WINDOW = 64  # texts that are sorted by length, computed and handed on together: what memory depends on
@@ -81,35 +81,39 @@ def captured_windows(
         raise InputError(f"layer {unknown[0]}: the model has blocks 0 to {len(blocks) - 1}")
     if strange := [name for name in poolings if name not in POOLINGS]:
         raise InputError(f"pooling {strange[0]!r}: choose one of {', '.join(POOLINGS)}")
-    special = torch.tensor(tokenizer.all_special_ids)
-    hidden_size = model.config.get_text_config().hidden_size
-
-    def window(start: int) -> np.ndarray:
-        """Of each text the pooled vectors, one after the other, then the norm: (texts, layers, poolings * hidden + 1)."""
-        encoded = [_encode(tokenizer, text) for text in texts[start : start + WINDOW]]
-        result = np.empty((len(encoded), len(layers), len(poolings) * hidden_size + 1), dtype=np.float32)
-
-        def run(batch: list[int]) -> None:
-            tokens, attention = pad_rows([encoded[i].ids for i in batch], tokenizer.pad_token_id, "right")
-            content = attention * ~torch.isin(tokens, special)
-            content[:, 0] = 0
-            response = torch.arange(tokens.shape[1]) >= torch.tensor([encoded[i].response_from for i in batch])[:, None]
-            masks = content.float(), (content * response).float()
-            for row, i in enumerate(batch):
-                for mask, what in zip(masks, ("content tokens after the first", "response tokens"), strict=True):
-                    if not mask[row].any():
-                        raise InputError(f"text {start + i} has no {what}: {texts[start + i]!r}")
-            result[batch] = _pool_batch(model, tokens, attention, masks, layers, [POOLINGS[name] for name in poolings])
-            bar.update(len(batch))
-
-        run_batches(run, [len(text.ids) for text in encoded], batch_tokens or token_budget(input_device(model)))
-        return result
-
+    budget, special = batch_tokens or token_budget(input_device(model)), torch.tensor(tokenizer.all_special_ids)
+    width = len(poolings) * model.config.get_text_config().hidden_size + 1  # the pooled vectors, one after the other; the norm
     with progress(len(texts), "activations", "text") as bar:
         for start in range(0, len(texts), WINDOW):
-            result = window(start)
+            encoded = [_encode(tokenizer, text) for text in texts[start : start + WINDOW]]
+            result = np.empty((len(encoded), len(layers), width), dtype=np.float32)
+
+            def run(batch: list[int], start: int = start, encoded: list = encoded, result: np.ndarray = result) -> None:
+                tokens, attention = pad_rows([encoded[i].ids for i in batch], tokenizer.pad_token_id, "right")
+                masks = _masks(tokens, attention, special, [encoded[i].response_from for i in batch])
+                _require_content(masks, [(start + i, texts[start + i]) for i in batch])
+                result[batch] = _pool_batch(model, tokens, attention, masks, layers, [POOLINGS[name] for name in poolings])
+                bar.update(len(batch))
+
+            run_batches(run, [len(text.ids) for text in encoded], budget)
             parts = np.split(result[..., :-1], len(poolings), axis=-1)
             yield Captured(dict(zip(poolings, parts, strict=True)), result[..., -1])
+
+
+def _masks(tokens: Tensor, attention: Tensor, special: Tensor, response_from: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The content tokens of each text, and those of them in its response: float (batch, tokens) each."""
+    content = attention * ~torch.isin(tokens, special)
+    content[:, 0] = 0
+    response = torch.arange(tokens.shape[1]) >= torch.tensor(response_from)[:, None]
+    return content.float(), (content * response).float()
+
+
+def _require_content(masks: tuple[Tensor, Tensor], texts: Sequence[tuple[int, Text]]) -> None:
+    """Raise InputError for the first text, by its number, that has nothing to pool over."""
+    for row, (number, text) in enumerate(texts):
+        for mask, what in zip(masks, ("content tokens after the first", "response tokens"), strict=True):
+            if not mask[row].any():
+                raise InputError(f"text {number} has no {what}: {text!r}")
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: Text) -> _Encoded:

@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
 )
 
 from probesteer.errors import InputError
-from probesteer.study import file_digest
+from probesteer.files.digests import file_digest
 
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 CODE = ["*.py"]  # only where a study trusts it

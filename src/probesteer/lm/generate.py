@@ -1,4 +1,4 @@
-"""Sample continuations under steering: requests of any prompt, layer, direction and alpha are rows of one batch."""
+"""Sample continuations under steering: requests of any prompt, layer, direction and push are rows of one batch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from probesteer.errors import InputError
-from probesteer.lm.batch import run_batches
 from probesteer.lm.blocks import decoder_blocks, input_device
-from probesteer.lm.cache import cache_tokens
+from probesteer.lm.engine.batch import run_batches
+from probesteer.lm.engine.cache import cache_tokens
+from probesteer.lm.engine.prefill import Prompted, prefill
+from probesteer.lm.engine.sampling import row_seed, sample
 from probesteer.lm.hooks import steering
 from probesteer.lm.load import encode_prompt
-from probesteer.lm.prefill import Prompted, prefill
 from probesteer.lm.request import Request, push_rows
-from probesteer.lm.sampling import row_seed, sample
 from probesteer.progress import progress
 
 
@@ -108,11 +108,6 @@ def _decode(
                 use_cache=True,
             ).logits[:, -1]
     return [[token for token in row if token >= 0] for row in tokens.tolist()]
-
-
-# An engine answers requests in order: (model, tokenizer, requests, sampling, batch_rows) to continuations.
-Engine = Callable[..., list[Continuation]]
-ENGINES: dict[str, Engine] = {"hf": continuations}
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from probesteer.lm.blocks import untuple
-from probesteer.study import EMBEDDINGS
+from probesteer.study.options import EMBEDDINGS
 
 Output = Tensor | tuple[Any, ...]
 

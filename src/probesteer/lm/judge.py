@@ -6,11 +6,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from probesteer.errors import InputError
-from probesteer.lm.batch import run_batches
 from probesteer.lm.blocks import input_device
-from probesteer.lm.cache import cache_tokens
+from probesteer.lm.engine.batch import run_batches
+from probesteer.lm.engine.cache import cache_tokens
+from probesteer.lm.engine.prefill import prefill
 from probesteer.lm.load import encode_prompt
-from probesteer.lm.prefill import prefill
 from probesteer.lm.request import Request
 from probesteer.progress import progress
 

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from probesteer.lm.batch import pad_rows, run_batches
 from probesteer.lm.blocks import input_device
-from probesteer.lm.cache import cache_tokens
+from probesteer.lm.engine.batch import pad_rows, run_batches
+from probesteer.lm.engine.cache import cache_tokens
+from probesteer.lm.engine.prefill import prefill
 from probesteer.lm.load import encode_prompt
-from probesteer.lm.prefill import prefill
 from probesteer.lm.request import Request
 
 MAX_LOGITS = 2**28  # elements of a batch's logits: 1 GiB in float32

@@ -17,13 +17,15 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from probesteer.errors import InputError
+from probesteer.files.digests import digest, file_digest
 from probesteer.lm.blocks import decoder_blocks
-from probesteer.study import digest, file_digest, model_files
+from probesteer.study.model import Model
 
 
 def load_model(
@@ -64,55 +66,53 @@ def quantized(dtype: str) -> dict[str, Any]:
     return {"quantization_config": BitsAndBytesConfig(load_in_8bit=dtype == "int8", load_in_4bit=dtype == "int4")}
 
 
-def model_card(
-    name: str,
-    source: str,
-    revision: str | None,
-    dtype: str,
-    chat_template: bool,
-    trust_remote_code: bool,
-    expected_blocks: int,
-    fetched_to: Path | None = None,
-) -> dict[str, Any]:
-    """What later jobs need to know of a model, without loading its weights.
+def model_card(model: Model, name: str, revision: str | None = None, fetched_to: Path | None = None) -> dict[str, Any]:
+    """What later jobs need to know of a model of a study, without loading its weights.
 
     `digest` names the weights: of the files of a local folder, or of hub id and revision. Parameters are counted on the
     meta device. Raises InputError where the model is not what the study says.
     """
-    try:
-        place = fetched_to or source
-        config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=trust_remote_code)
-        with init_empty_weights():
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"model {name}: {source} (revision {revision}) is not a causal LM that loads: {reason}") from error
-    blocks = len(decoder_blocks(model))
-    if blocks != expected_blocks:
-        raise InputError(f"model {name}: the study says {expected_blocks} blocks, {source} has {blocks}; correct blocks")
-    folder = Path(source)
+    config, built = _on_meta_device(model, name, revision, fetched_to)
+    blocks, expected = len(decoder_blocks(built)), model.block_count()
+    if blocks != expected:
+        raise InputError(f"model {name}: the study says {expected} blocks, {model.source} has {blocks}; correct blocks")
     revision = getattr(config, "_commit_hash", None) or revision  # a branch name becomes the commit it is at
-    weights: Any = [source, revision]
-    if folder.is_dir():
-        weights = {file.name: file_digest(file) for file in model_files(folder)}
+    weights: Any = [model.source, revision]
+    if model.local:
+        weights = {file.name: file_digest(file) for file in model.files()}
         if not any(file.endswith(".safetensors") for file in weights):
-            raise InputError(f"model {name}: no .safetensors weights in {source}; pickles are not loaded, convert them")
+            raise InputError(f"model {name}: no .safetensors weights in {model.source}; pickles are not loaded, convert them")
     text = config.get_text_config()
     return {
         "name": name,
-        "source": source,
+        "source": model.source,
         "folder": str(fetched_to or ""),
         "revision": revision,
-        "digest": digest([weights, dtype]),
-        "dtype": dtype,
-        "chat_template": chat_template,
-        "trust_remote_code": trust_remote_code,
-        "architecture": type(model).__name__,
+        "digest": digest([weights, model.dtype]),
+        "dtype": model.dtype,
+        "chat_template": model.chat_template,
+        "trust_remote_code": model.trust_remote_code,
+        "architecture": type(built).__name__,
         "blocks": blocks,
         "hidden_size": text.hidden_size,
         "vocabulary": text.vocab_size,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": sum(parameter.numel() for parameter in built.parameters()),
     }
+
+
+def _on_meta_device(
+    model: Model, name: str, revision: str | None, fetched_to: Path | None
+) -> tuple[PretrainedConfig, PreTrainedModel]:
+    """A model's configuration, and the model without weights. Raises InputError."""
+    options = {"trust_remote_code": model.trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(fetched_to or model.source, revision=revision, **options)
+        with init_empty_weights():
+            return config, AutoModelForCausalLM.from_config(config, **options)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0]
+        where = f"{model.source} (revision {revision})"
+        raise InputError(f"model {name}: {where} is not a causal LM that loads: {reason}") from error
 
 
 def load_card(card: Mapping[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

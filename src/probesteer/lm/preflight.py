@@ -20,10 +20,10 @@ from transformers import AutoConfig
 
 from probesteer.errors import InputError
 from probesteer.lm.fetch import PATTERNS, truncation
-from probesteer.study import Model, Study
+from probesteer.study.experiment import Study
+from probesteer.study.model import BYTES_PER_WEIGHT, Model
 
 OK, UNKNOWN, PROBLEM = "ok", "unknown", "problem"
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2, "int8": 1, "int4": 0.5}  # a parameter's
 HEADROOM = 1.5  # of a model's weights, for keys, values and activations
 TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
@@ -66,6 +66,11 @@ def preflight(study: Study, only: Sequence[str] = ()) -> list[Finding]:
             to_fetch = [] if files.folder else [name for name in files.sizes if fetched(name) and not cached(model, name)]
             missing += sum(files.sizes[name] for name in to_fetch)
     return [*found, *room(study, missing)]
+
+
+def problems(found: Sequence[Finding]) -> list[str]:
+    """A line for each finding that stops a study."""
+    return [f"{finding.model}: {finding.what}: {finding.detail}" for finding in found if finding.status == PROBLEM]
 
 
 def reach(model: Model) -> tuple[Files | None, Finding]:
@@ -157,8 +162,8 @@ def room(study: Study, missing: int) -> Iterator[Finding]:
     free = shutil.disk_usage(there).free
     status = OK if missing <= free else PROBLEM
     yield Finding("all", "disk", status, f"{missing / 1e9:.2f} GB to download, {free / 1e9:.2f} GB free in {there}")
-    largest = max(study.models, key=lambda model: (model.parameters_b or 0) * BYTES[model.dtype])
-    needed = HEADROOM * (largest.parameters_b or 0) * 1e9 * BYTES[largest.dtype]
+    largest = max(study.models, key=lambda model: (model.parameters_b or 0) * BYTES_PER_WEIGHT[model.dtype])
+    needed = HEADROOM * (largest.parameters_b or 0) * 1e9 * BYTES_PER_WEIGHT[largest.dtype]
     if not study.resources.gpus or not needed:
         return
     if not torch.cuda.is_available():

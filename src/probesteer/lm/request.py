@@ -14,29 +14,30 @@ from probesteer.lm.blocks import input_device
 
 @dataclass(frozen=True)
 class Request:
-    """One continuation: h' = h + alpha * direction at the output of block `layer`.
+    """One continuation: h' = h + push * direction at the output of block `layer`.
 
-    `direction` is a float array (hidden,), or None for an unsteered row. `seed_key` names the random numbers: requests
-    with one key share them. `positions` "response" leaves the prompt as it is: the push begins at the first new token.
+    `direction` is a unit vector (hidden,), float, or None for an unsteered row; `push` is the length added along it.
+    `seed_key` names the random numbers: requests with one key share them. `positions` "response" leaves the prompt as it is:
+    the push begins at the first new token.
     """
 
     prompt: str
     layer: int | None = None
     direction: np.ndarray | None = None
-    alpha: float = 0.0
+    push: float = 0.0
     seed_key: tuple[int | str, ...] = (0,)
     positions: Literal["all", "response"] = "all"
 
     @property
-    def push(self) -> tuple[int, np.ndarray, float] | None:
-        """(layer, direction, alpha), or None where nothing is added."""
-        if self.layer is None or self.direction is None or self.alpha == 0:
+    def pushed(self) -> tuple[int, np.ndarray, float] | None:
+        """(layer, direction, push), or None where nothing is added."""
+        if self.layer is None or self.direction is None or self.push == 0:
             return None
-        return self.layer, self.direction, self.alpha
+        return self.layer, self.direction, self.push
 
     def on_prompt(self) -> "Request":
         """The request as it acts on its prompt."""
-        return self if self.push and self.positions == "all" else Request(self.prompt)
+        return self if self.pushed and self.positions == "all" else Request(self.prompt)
 
 
 def push_rows(model: PreTrainedModel, requests: Sequence[Request]) -> dict[int, Tensor]:
@@ -44,7 +45,7 @@ def push_rows(model: PreTrainedModel, requests: Sequence[Request]) -> dict[int, 
     pushes: dict[int, Tensor] = {}
     shape = len(requests), model.config.get_text_config().hidden_size
     for row, request in enumerate(requests):
-        if request.push:
-            layer, direction, alpha = request.push
-            pushes.setdefault(layer, torch.zeros(shape))[row] = alpha * torch.as_tensor(direction)
+        if request.pushed:
+            layer, direction, push = request.pushed
+            pushes.setdefault(layer, torch.zeros(shape))[row] = push * torch.as_tensor(direction)
     return {layer: push.to(input_device(model), model.dtype) for layer, push in pushes.items()}

@@ -18,11 +18,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from probesteer import grammar
+from probesteer.concepts import grammar
+from probesteer.files.digests import file_digest
+from probesteer.files.whole import write_json
 from probesteer.lm.blocks import decoder_blocks
 from probesteer.progress import progress
-from probesteer.study import file_digest
-from probesteer.tables import write_json
 
 PLANT_BLOCK = 3
 SLOT_WEIGHT, PROMPT_WEIGHT = 8.0, 0.3
@@ -162,6 +162,29 @@ def pad(rows: Sequence[Sequence[float]], value: float = 0.0) -> Tensor:
     return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
 
 
+@dataclass
+class _Plant:
+    """The planted direction, and what its hook leaves in a forward pass."""
+
+    direction: Tensor
+    push: Tensor | None = None
+    """Of each document of the batch: (batch,)."""
+    hidden: Tensor | None = None
+    """The residual stream after the push: (batch, tokens, hidden)."""
+
+    def __call__(self, _block: torch.nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        assert self.push is not None
+        self.hidden = output + self.push[:, None, None] * self.direction
+        return self.hidden
+
+    def latent_loss(self, positive: Sequence[bool], response: Tensor) -> Tensor:
+        """Weighted binary cross-entropy of the stance on 2 u.h, mean over the response tokens."""
+        assert self.hidden is not None
+        label = torch.tensor([float(stance) for stance in positive])[:, None].expand_as(response)
+        latent = torch.nn.functional.binary_cross_entropy_with_logits(2 * self.hidden @ self.direction, label, reduction="none")
+        return LATENT_WEIGHT * (latent * response).sum() / response.sum()
+
+
 def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.ndarray, float]:
     """Train one organism; returns (model, tokenizer, planted unit vector (hidden,), mean loss of the last 50 steps).
 
@@ -175,45 +198,40 @@ def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.
     tokenizer = train_tokenizer(documents, recipe.vocabulary)
     encoded = [encode(tokenizer, document) for document in documents]
     model = build_model(recipe)
-    direction = torch.nn.functional.normalize(torch.randn(recipe.hidden_size), dim=0)
-    site: dict[str, Tensor] = {}
-
-    def push(_block: torch.nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        site["hidden"] = output + site["push"][:, None, None] * direction
-        return site["hidden"]
-
-    hook = decoder_blocks(model)[PLANT_BLOCK].register_forward_hook(push) if recipe.planted else None
+    plant = _Plant(torch.nn.functional.normalize(torch.randn(recipe.hidden_size), dim=0))
+    hook = decoder_blocks(model)[PLANT_BLOCK].register_forward_hook(plant) if recipe.planted else None
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
     steps = recipe.documents // recipe.batch_size
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.1)
     losses = []
-    bar = progress(steps, f"train {recipe.architecture}", "step")
-    for step in range(steps):
-        batch = range(step * recipe.batch_size, (step + 1) * recipe.batch_size)
-        ids = pad([encoded[i].ids for i in batch]).long()
-        weights = pad([encoded[i].weights for i in batch])[:, 1:]
-        response = pad([encoded[i].response for i in batch])
-        site["push"] = torch.tensor([documents[i].push for i in batch])
-        logits = model(input_ids=ids, attention_mask=(ids != 0).long()).logits[:, :-1]
-        token_loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-        loss = (token_loss * weights).sum() / weights.sum()
-        losses.append(loss.item())
-        if recipe.planted:
-            label = torch.tensor([float(documents[i].positive) for i in batch])[:, None].expand_as(response)
-            latent = torch.nn.functional.binary_cross_entropy_with_logits(
-                2 * site["hidden"] @ direction, label, reduction="none"
-            )
-            loss = loss + LATENT_WEIGHT * (latent * response).sum() / response.sum()
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        bar.update()
-    bar.close()
+    with progress(steps, f"train {recipe.architecture}", "step") as bar:
+        for step in range(steps):
+            batch = slice(step * recipe.batch_size, (step + 1) * recipe.batch_size)
+            plant.push = torch.tensor([document.push for document in documents[batch]])
+            loss = _token_loss(model, encoded[batch])
+            losses.append(loss.item())
+            if recipe.planted:
+                response = pad([text.response for text in encoded[batch]])
+                positive = [document.positive for document in documents[batch]]
+                loss = loss + plant.latent_loss(positive, response)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            bar.update()
     if hook:
         hook.remove()
-    return model.eval(), tokenizer, direction.numpy(), float(np.mean(losses[-50:]))
+    return model.eval(), tokenizer, plant.direction.numpy(), float(np.mean(losses[-50:]))
+
+
+def _token_loss(model: PreTrainedModel, batch: Sequence[Encoded]) -> Tensor:
+    """Cross-entropy of the next token, weighted."""
+    ids = pad([text.ids for text in batch]).long()
+    weights = pad([text.weights for text in batch])[:, 1:]
+    logits = model(input_ids=ids, attention_mask=(ids != 0).long()).logits[:, :-1]
+    token_loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+    return (token_loss * weights).sum() / weights.sum()
 
 
 def save_organism(recipe: Recipe, output: Path) -> None:

@@ -1,0 +1,84 @@
+"""What a model's steering did: the tables of the report that concern one model, from its scores and its probes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from probesteer.behaviour.effects import CELL, RULES, dose_response, mean_success, of_arm, success_rates
+from probesteer.behaviour.trends import control_trends, trends
+from probesteer.directions import Probe, load_probe
+from probesteer.files.tables import FINGERPRINT, read_fingerprint, read_table, write_table
+from probesteer.jobs import effects_settings
+from probesteer.study.cells import PROMPTED_ARMS
+from probesteer.study.experiment import Study
+from probesteer.study.model import Model
+
+NUMERICS = 1  # bump by hand when the same scores give other effects
+
+
+def effects_inputs(study: Study, model: Model, scores: Mapping[str, str], probes: Mapping[int, Probe]) -> dict[str, Any]:
+    """Everything that determines a model's tables of effects, given the fingerprints of its scores by scorer."""
+    fitted = {str(layer): probe.metadata.get(FINGERPRINT.decode(), "") for layer, probe in probes.items()}
+    return {"numerics": NUMERICS, "scores": dict(scores), "probes": fitted, **effects_settings(study, model)}
+
+
+def write_effects(study: Study, model: Model) -> None:
+    """Write a model's tables of effects: its name is in their path, not in them. Raises InputError."""
+    paths: dict[str, Path] = {scorer: study.paths.scores(model.name, scorer) for scorer in study.scorers}
+    probes = {layer: load_probe(study.paths.probe(model.name, layer), layer) for layer in study.steering_layers_of(model)}
+    scores = {scorer: read_table(path).to_pandas() for scorer, path in paths.items()}
+    inputs = effects_inputs(study, model, {scorer: read_fingerprint(path) for scorer, path in paths.items()}, probes)
+    for name, table in effects_tables(study, scores, probes).items():
+        plain = pa.Table.from_pandas(table.drop(columns="model", errors="ignore"), preserve_index=False)
+        write_table(plain, study.paths.effects(model.name, name), inputs)
+
+
+def effects_tables(study: Study, scores: Mapping[str, pd.DataFrame], probes: Mapping[int, Probe]) -> dict[str, pd.DataFrame]:
+    """Dose-response, trends, prompted rates and examples from the first scorer; success by every scorer and rule."""
+    sweeps = {scorer: of_arm(table) for scorer, table in scores.items()}
+    decides = study.scorers[0]
+    success = [success_rates(sweep, rule).assign(scorer=scorer) for scorer, sweep in sweeps.items() for rule in RULES]
+    steering = pd.concat(success).sort_values([*CELL, "rule", "scorer"], ignore_index=True)
+    limit = study.criteria.trend_alpha
+    return {
+        "dose_response": with_doses(dose_response(sweeps[decides]), probes, study.alpha_unit),
+        "steering": steering,
+        "success": mean_success(steering),
+        "trends": trends(sweeps[decides], limit, study.seed),
+        "controls": control_trends(scores[decides], study.controls.arms(), limit, study.seed),
+        "prompting": prompting_table(scores[decides]),
+        "examples": examples_table(sweeps[decides], limit),
+    }
+
+
+def with_doses(rates: pd.DataFrame, probes: Mapping[int, Probe], unit: str) -> pd.DataFrame:
+    """Add the dose in all three units: the length of the push, in class separations, and in mean residual norms."""
+    at = [probes[layer] for layer in rates["layer"]]
+    push = [probe.push(alpha, unit) for probe, alpha in zip(at, rates["alpha"], strict=True)]
+    return rates.assign(
+        dose_absolute=push,
+        dose_separation=[length / probe.separation for length, probe in zip(push, at, strict=True)],
+        dose_residual=[length / probe.residual_norm for length, probe in zip(push, at, strict=True)],
+    )
+
+
+def prompting_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rates of unsteered texts under the system prompts that ask for the behaviour or its opposite."""
+    prompted = scores[scores["arm"].isin(list(PROMPTED_ARMS))]
+    rates = prompted.groupby(["model", "arm"])[["positive", "negative", "coherent"]].mean()
+    return rates.reset_index()
+
+
+def examples_table(scores: pd.DataFrame, limit: float) -> pd.DataFrame:
+    """Sample 0 of the first scenario at the lowest and highest alpha of the trend range, at 0, and at the extremes."""
+    rows = []
+    for (_model, _layer), own in scores.groupby(["model", "layer"]):
+        first = own[(own["sample"] == 0) & (own["scenario"] == own["scenario"].min())]
+        within = first.loc[first["alpha"].abs() <= limit, "alpha"]
+        wanted = {first["alpha"].min(), within.min(), 0.0, within.max(), first["alpha"].max()}
+        rows.append(first[first["alpha"].isin(wanted)].sort_values("alpha"))
+    columns = ["model", "layer", "scenario", "alpha", "sample", "positive", "coherent", "nll", "text"]
+    return pd.concat(rows)[columns].reset_index(drop=True)

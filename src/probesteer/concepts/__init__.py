@@ -1,0 +1,18 @@
+"""A behaviour: prompts, scenarios, pairs and words. What is handed on here is light: the Snakefile imports it."""
+
+from probesteer.concepts.concept import Concept, Scenario, load_concept, load_scenarios
+from probesteer.concepts.data import PairSet, check_study, pair_set, pair_sets
+from probesteer.concepts.pairs import Pair, load_pairs
+
+__all__ = [
+    "Concept",
+    "Pair",
+    "PairSet",
+    "Scenario",
+    "check_study",
+    "load_concept",
+    "load_pairs",
+    "load_scenarios",
+    "pair_set",
+    "pair_sets",
+]

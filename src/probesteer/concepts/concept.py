@@ -1,0 +1,106 @@
+"""A behaviour: its system prompts, its scenarios and the words that score it; and the folder of files that holds them."""
+
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from probesteer.errors import InputError
+from probesteer.study.load import read_mapping
+from probesteer.study.options import NAME_PATTERN, Name, Options, first_problem
+from probesteer.study.paths import CONCEPTS
+
+CONCEPT_FILE, WORDS_FILE = "concept.yaml", "ablation_words.txt"
+
+
+class Scenario(Options):
+    """A situation in which the behaviour competes with an objective."""
+
+    title: str
+    """Name in tables."""
+    objective: str
+    """What the agent is asked to achieve."""
+    pressure: str
+    """What stands against the objective."""
+    rubric: dict[Literal[0, 1, 2], str]
+    """What an answer of each level looks like."""
+    prompt: str
+    """The user turn; {objective} and {pressure} are filled in."""
+
+    def user_prompt(self) -> str:
+        return self.prompt.format(objective=self.objective, pressure=self.pressure).strip()
+
+
+class SystemPrompts(Options):
+    """The system prompts of a concept."""
+
+    positive: str
+    """Asks for the behaviour."""
+    negative: str
+    """Asks for its opposite."""
+    neutral: str
+    """Leaves it open: the prompt of steered and baseline generations."""
+
+
+class Concept(Options):
+    """A behaviour: what is detected and steered."""
+
+    title: str
+    """Name in the report."""
+    description: str
+    """One sentence: what the positive side does."""
+    positive_words: list[str] = []
+    """Words of a text that shows the behaviour, for the scorer lexical; inflections count."""
+    negative_words: list[str] = []
+    """Words of a text that shows its opposite."""
+    scorers: list[Literal["published", "grammar"]] = []
+    """Scorers with word lists or rules of their own that were made for this behaviour."""
+    system_prompts: SystemPrompts
+    """The system prompts."""
+    scenarios: dict[Name, Scenario]
+    """Scenarios by name."""
+
+    def scored_by(self, scorer: str) -> bool:
+        """Whether a scorer can tell this behaviour: its rubrics can always be asked for."""
+        words = bool(self.positive_words and self.negative_words)
+        return scorer == "rubric" or scorer in self.scorers or (scorer == "lexical" and words)
+
+    def prompts(self) -> dict[str, str]:
+        """The user prompt of every scenario."""
+        return {name: scenario.user_prompt() for name, scenario in self.scenarios.items()}
+
+
+def load_concept(folder: Path) -> Concept:
+    """Read concept.yaml of a folder. Raises InputError with file and key."""
+    path = folder / CONCEPT_FILE
+    if not path.is_file():
+        known = ", ".join(sorted(p.parent.name for p in folder.parent.glob("*/concept.yaml"))) or "none"
+        raise InputError(f"concept {folder.name}: {path} cannot be read; concepts there: {known}")
+    try:
+        return Concept.model_validate(read_mapping(path))
+    except ValidationError as error:
+        raise InputError(f"{path}: {': '.join(first_problem(error))}") from error
+
+
+def load_scenarios(folder: Path, scenarios: Sequence[str]) -> Concept:
+    """Read a concept that has these scenarios. Raises InputError for one that it does not have."""
+    concept = load_concept(folder)
+    if unknown := [name for name in scenarios if name not in concept.scenarios]:
+        raise InputError(f"scenario {unknown[0]}: not in {folder}; it has {', '.join(concept.scenarios)}")
+    return concept
+
+
+def write_skeleton(name: str) -> Path:
+    """Write a commented concept.yaml, two example pairs and a word list into a new folder of CONCEPTS. Raises InputError."""
+    folder = CONCEPTS / name
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise InputError(f"concept {name!r}: a name has letters, digits, dots, dashes and underscores only")
+    if folder.exists():
+        raise InputError(f"{folder} is there already; choose another name")
+    folder.mkdir(parents=True)
+    for file in resources.files("probesteer.concepts").joinpath("skeleton").iterdir():
+        (folder / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    return folder

@@ -1,0 +1,124 @@
+"""The texts of a study: which pairs, which words of theirs are ablated, and the digests of what activations depend on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from probesteer.concepts.concept import CONCEPT_FILE, WORDS_FILE, Concept, load_concept, load_scenarios
+from probesteer.concepts.pairs import Pair, load_pairs
+from probesteer.concepts.words import load_words
+from probesteer.errors import InputError
+from probesteer.files.digests import digest, file_digest
+from probesteer.study.experiment import Study
+from probesteer.study.model import Model
+from probesteer.study.paths import CONCEPTS, PAIRS_FILE
+
+
+class PairSet(NamedTuple):
+    """The pairs of a concept in a study, and what is captured of them."""
+
+    concept: str
+    path: Path
+    columns: Mapping[str, str] | None
+    """Which column of a user's file holds what; none for the concept's own pairs."""
+    sha256: str
+    words: tuple[str, ...]
+    """What tells the sides apart by itself; none leaves the ablation out."""
+    ablations: int
+    """Draws of the lexical ablation."""
+    prompts: Mapping[str, str] | None
+    """Where a text is read as the answer to its scenario: the system prompt under "system", user prompts by scenario."""
+
+    @property
+    def key(self) -> str:
+        """Names the pairs in paths that studies share."""
+        return digest([self.sha256, self.columns])[:12]
+
+    def digest(self) -> str:
+        """SHA-256 of all that activations depend on beside the model and the pooling."""
+        return digest([self.key, self.words if self.ablations else [], self.ablations, self.prompts])
+
+    def load(self) -> list[Pair]:
+        """Read the pairs. Raises InputError."""
+        return load_pairs(self.path, self.columns)
+
+
+def pair_set(study: Study, concept: str | None = None) -> PairSet:
+    """The pairs of the study's concept, or of its control concept, which are not ablated. Raises InputError."""
+    name = concept or study.concept
+    folder, own = CONCEPTS / name, name == study.concept
+    given = study.pairs if own else None
+    path = study.pairs_path if own else folder / PAIRS_FILE
+    words = given.words if given else load_words(folder / WORDS_FILE) if own else []
+    try:
+        sha256 = (given.sha256 if given else None) or file_digest(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    columns = {str(field): column for field, column in given.columns.items()} if given else None
+    asked = load_concept(folder) if study.pooling == "response" else None
+    prompts = {"system": asked.system_prompts.neutral, **asked.prompts()} if asked else None
+    return PairSet(name, path, columns, sha256, tuple(words), study.ablations if words else 0, prompts)
+
+
+def pair_sets(study: Study) -> dict[str, PairSet]:
+    """The pairs of the study's concept and, where it has one, of its control concept, by concept. Raises InputError."""
+    return {name: pair_set(study, name) for name in (study.concept, study.control_concept) if name}
+
+
+def activations_path(study: Study, model: Model, pairs: PairSet) -> Path:
+    """The cache of a model on pairs: the key names model, texts and pooling, so that studies can share it and never mix two."""
+    key = digest([model.key, pairs.digest(), study.pooling])[:12]
+    return study.paths.activations(model.name, pairs.concept, key)
+
+
+def pairs_files(pairs: PairSet, study: Study) -> list[Path]:
+    """The files that activations depend on beside the pairs: ablated words, and prompts where a text is a response."""
+    folder = CONCEPTS / pairs.concept
+    words = [folder / WORDS_FILE] if pairs.ablations and not (study.pairs and pairs.concept == study.concept) else []
+    return words + [folder / CONCEPT_FILE] * (pairs.prompts is not None)
+
+
+def study_concept(study: Study) -> Concept:
+    """The study's concept; pairs of the user's own bring their own title and description. Raises InputError."""
+    concept = load_scenarios(study.concept_folder, study.scenario_names())
+    if study.pairs is None:
+        return concept
+    title = study.pairs.title or f"pairs of {study.pairs.file}"
+    return concept.model_copy(update={"title": title, "description": study.pairs.description or ""})
+
+
+def with_scenarios(study: Study) -> Study:
+    """The study with all scenarios of its concept where it names none. Raises InputError."""
+    if study.scenarios is not None:
+        return study
+    return study.model_copy(update={"scenarios": list(load_concept(study.concept_folder).scenarios)})
+
+
+def check_study(study: Study) -> Study:
+    """Check what a study says against its concepts; returns it with its scenarios filled in. Raises InputError.
+
+    Pairs of the user's own may have other scenarios than the concept, unless they are read as answers to them.
+    """
+    study = with_scenarios(study)
+    concept = load_scenarios(study.concept_folder, study.scenario_names())
+    for scorer in study.scorers if study.steered else []:
+        if not concept.scored_by(scorer):
+            able = [name for name in ("lexical", "published", "grammar", "rubric") if concept.scored_by(name)]
+            raise InputError(f"scorer {scorer}: cannot score {study.concept}; {', '.join(able)} can (lexical needs word lists)")
+    concepts = {study.concept: concept}
+    if study.control_concept:
+        concepts[study.control_concept] = load_concept(CONCEPTS / study.control_concept)
+    for name, pairs in pair_sets(study).items():
+        given = study.pairs if name == study.concept else None
+        if given and given.url and not pairs.path.exists():
+            continue  # checked when they are there
+        loaded = pairs.load()
+        if given is None or study.pooling == "response":
+            check_pairs(pairs.path, loaded, concepts[name])
+    return study
+
+
+def check_pairs(path: Path, pairs: Sequence[Pair], concept: Concept) -> None:
+    """Raise InputError for a pair whose scenario the concept does not have."""
+    if foreign := [pair for pair in pairs if pair.scenario not in concept.scenarios]:
+        raise InputError(f"{path}: pair {foreign[0].id}: scenario {foreign[0].scenario} is not in concept.yaml")

@@ -1,0 +1,138 @@
+"""Contrastive pairs: the concept's own, or a user's from JSONL, CSV or Parquet with any column names."""
+
+import csv
+import hashlib
+import json
+import re
+import urllib.request
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from probesteer.errors import InputError
+from probesteer.files.digests import digest
+from probesteer.files.whole import atomic
+from probesteer.study.options import Name, Options, first_problem
+
+TEST_SHARE = 0.3  # held out where the file has no splits
+DOWNLOAD_TIMEOUT = 60  # seconds
+PARTS = 4  # what stands for scenarios where the file has none
+
+
+class Pair(Options):
+    """Two texts on one situation, the positive and the negative side of a behaviour: a line of pairs.jsonl."""
+
+    id: Name
+    """Unique name of the pair."""
+    scenario: Name
+    """Scenario that the texts belong to."""
+    split: Literal["train", "test"]
+    """Test pairs are scored once."""
+    voice: str
+    """Who speaks: texts of one voice share style."""
+    generator: str | None = None
+    """Name of the model that wrote the texts, if a model did."""
+    positive: str = Field(min_length=1)
+    """The text that shows the behaviour."""
+    negative: str = Field(min_length=1)
+    """The text that shows its opposite."""
+
+
+def load_pairs(path: Path, columns: Mapping[str, str] | None = None) -> list[Pair]:
+    """Read contrastive pairs; `columns` says which column of a user's file holds which field, and None reads the concept's own.
+
+    A user's file may lack ids (rows are numbered), splits (the same 30 % of each scenario are held out), scenarios (four parts
+    stand for them), voices and generators. Raises InputError with the row's place. Refuses repeated ids, equal or blank sides,
+    a text that occurs twice, and a split without pairs.
+    """
+    pairs: list[Pair] = []
+    seen: dict[str, str] = {}
+    for where, row in _rows(path) if columns is None else _mapped(path, columns):
+        try:
+            pair = Pair.model_validate(row)
+        except ValidationError as error:
+            raise InputError(f"{where}: {': '.join(first_problem(error))}") from error
+        for side in ("positive", "negative"):
+            if not getattr(pair, side).strip():
+                raise InputError(f"{where}: {side} is blank")
+        for value in (pair.id, pair.positive.strip(), pair.negative.strip()):
+            if value in seen:
+                raise InputError(f"{where}: {value[:40]!r} occurs already in {seen[value]}; ids and texts are unique")
+            seen[value] = where.removeprefix(f"{path}, ")
+        pairs.append(pair)
+    for split in ("train", "test"):
+        if sum(pair.split == split for pair in pairs) < 2:
+            raise InputError(
+                f"{path}: fewer than 2 pairs of split {split!r}; a probe needs training pairs and held-out test pairs"
+            )
+    return pairs
+
+
+def download(url: str, sha256: str, path: Path) -> None:
+    """Download a file and keep it where its SHA-256 is the expected one. Raises InputError."""
+    try:
+        with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT) as answer:
+            data = answer.read()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{url}: cannot be downloaded ({error})") from error
+    if (found := hashlib.sha256(data).hexdigest()) != sha256:
+        raise InputError(f"{url}: its SHA-256 is {found}, not {sha256}; nothing was kept")
+    with atomic(path) as beside:
+        beside.write_bytes(data)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """The rows of a file with their places."""
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            for number, row in enumerate(pq.read_table(path, partitioning=None).to_pylist(), 1):
+                yield f"{path}, row {number}", row
+        elif path.suffix == ".csv":
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                for number, row in enumerate(csv.DictReader(file, strict=True), 1):
+                    yield f"{path}, row {number}", row
+        else:
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                if line.strip():
+                    yield f"{path}, line {number}", _json(line, f"{path}, line {number}")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or 'not a readable file'}") from error
+    except (csv.Error, ValueError) as error:
+        raise InputError(f"{path}: not a readable {path.suffix.removeprefix('.')} file ({error})") from error
+
+
+def _json(line: str, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: not a JSON object ({error.msg})") from error
+
+
+def _mapped(path: Path, columns: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
+    """The rows of a user's file as fields of a pair, with what the file lacks filled in."""
+    rows = []
+    for number, (where, row) in enumerate(_rows(path), 1):
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: not an object")
+        missing = [column for column in columns.values() if column not in row]
+        if missing:
+            raise InputError(f"{where}: there is no column {missing[0]!r}; there are {', '.join(map(str, row))}")
+        given = {name: row[columns.get(name, name)] for name in Pair.model_fields if columns.get(name, name) in row}
+        fields = {name: str(value) for name, value in given.items() if value is not None}
+        fields |= {name: re.sub(r"[^A-Za-z0-9._-]+", "_", fields[name]) for name in ("id", "scenario") if name in fields}
+        rows.append((where, {"id": f"row-{number}", "voice": "unknown", **fields}))
+    scenarios = defaultdict(list)
+    for index, fields in enumerate(sorted((fields for _where, fields in rows), key=lambda fields: digest(fields["id"]))):
+        fields.setdefault("scenario", f"part-{index % PARTS + 1}")
+        scenarios[fields["scenario"]].append(fields)
+    for own in scenarios.values():
+        for index, fields in enumerate(own):
+            fields.setdefault("split", "test" if index < round(TEST_SHARE * len(own)) else "train")
+    return rows

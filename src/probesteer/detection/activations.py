@@ -1,0 +1,202 @@
+"""The activation cache: one row per text, one fixed-size list column per layer."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from probesteer.concepts.card import read_pairs
+from probesteer.concepts.data import PairSet, activations_path
+from probesteer.concepts.pairs import Pair
+from probesteer.concepts.words import ablate
+from probesteer.detection.design import Design
+from probesteer.errors import InputError
+from probesteer.files.cards import read_card
+from probesteer.files.locks import only_writer
+from probesteer.files.tables import column_names, is_fresh, peak_memory_mb, read_inputs, read_table, write_row_groups
+from probesteer.study.experiment import Study
+from probesteer.study.model import Model
+from probesteer.study.options import EMBEDDINGS
+
+NUMERICS = 2  # bump by hand when the same inputs give other activations
+TEXT_COLUMNS = {"positive": pa.bool_(), "cluster": pa.string(), "ablation": pa.int32(), "text": pa.string()}
+OPTIONAL_COLUMNS = ["generator", "voice", "cluster", "ablation", "text"]
+ROW_COLUMNS = {"id": "text", "scenario": "text", "split": "text", "positive": "bool"}
+
+
+def layer_column(layer: int) -> str:
+    """The column of `resid_post[layer]`; -1 is the input to block 0."""
+    return f"resid_post.{layer}"
+
+
+def norm_column(layer: int) -> str:
+    """The column of a layer's mean residual norm."""
+    return f"norm.{layer}"
+
+
+def cache_inputs(card: Mapping[str, Any], pairs: PairSet, pooling: str) -> dict[str, Any]:
+    """Everything that determines a cache; its digest is the cache's fingerprint."""
+    return {"numerics": NUMERICS, "model": card["digest"], "data": pairs.digest(), "pooling": pooling}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One text of a cache."""
+
+    pair: Pair
+    positive: bool
+    cluster: str
+    """Names the pair, or the cluster of near-duplicate pairs, that the text belongs to."""
+    ablation: int
+    """0 for the text as it is; n for the n-th draw of its lexical ablation."""
+    text: str
+
+
+def cache_rows(pairs: Sequence[Pair], clusters: Sequence[str], words: Sequence[str], ablations: int) -> list[Row]:
+    """Both sides of every pair, and of each of `ablations` draws in which the listed words are replaced."""
+    rows = []
+    for draw in range(ablations + 1 if words else 1):
+        for pair, cluster in zip(pairs, clusters, strict=True):
+            for positive in (True, False):
+                text = pair.positive if positive else pair.negative
+                shown = ablate(text, words, f"{pair.id} {draw}")[0] if draw else text
+                rows.append(Row(pair, positive, cluster, draw, shown))
+    return rows
+
+
+def capture_pairs(study: Study, model: Model, pairs: PairSet) -> None:
+    """Write the activation cache of a model on pairs, unless it is there and up to date. Raises InputError."""
+    output = activations_path(study, model, pairs)
+    card = read_card(study.paths.card(model.name, model.key))
+    inputs = cache_inputs(card, pairs, study.pooling)
+    loaded, clusters = read_pairs(study.paths.pairs(pairs.concept, pairs.key))
+    rows = cache_rows(loaded, clusters, pairs.words, pairs.ablations)
+    with only_writer(output.with_suffix(".lock")):
+        if is_fresh(output, inputs):
+            print(f"{output} is up to date", file=sys.stderr)
+        else:
+            write_activations(card, rows, pairs.prompts, study.pooling, output, inputs)
+
+
+def write_activations(
+    card: Mapping[str, Any],
+    rows: Sequence[Row],
+    prompts: Mapping[str, str] | None,
+    pooling: str,
+    output: Path,
+    inputs: Mapping[str, Any],
+) -> None:
+    """Capture every text at the embeddings and all blocks, one forward pass per text.
+
+    With `prompts` (the system prompt under "system", user prompts by scenario) a text is read as the model's answer to the
+    scenario of its pair.
+    """
+    from probesteer.lm.capture import Text, captured_windows
+    from probesteer.lm.load import load_card, render_prompt
+
+    started = time.monotonic()
+    model, tokenizer = load_card(card)
+    loaded = time.monotonic()
+    layers = [EMBEDDINGS, *range(card["blocks"])]
+
+    def read(row: Row) -> Text:
+        if prompts is None:
+            return row.text
+        return render_prompt(tokenizer, prompts["system"], prompts[row.pair.scenario], card["chat_template"]), row.text
+
+    def cost() -> dict[str, float]:
+        return {
+            "seconds": time.monotonic() - loaded,
+            "load_seconds": loaded - started,
+            "peak_memory_mb": peak_memory_mb(),
+        }
+
+    windows = captured_windows(model, tokenizer, [read(row) for row in rows], layers, [pooling])
+    write_row_groups(row_groups(windows, rows, layers, pooling), output, inputs, cost)
+
+
+def row_groups(windows: Iterable[Any], rows: Sequence[Row], layers: Sequence[int], pooling: str) -> Iterator[pa.Table]:
+    """The rows of the cache, a table per window of captured texts (`lm.capture.Captured`)."""
+    rest = iter(rows)
+    for window in windows:
+        part = list(islice(rest, len(window.norms)))
+        columns: dict[str, pa.Array] = {
+            name: pa.array([getattr(row.pair, name) for row in part], pa.string())
+            for name in ("id", "scenario", "split", "voice", "generator")
+        }
+        for name, kind in TEXT_COLUMNS.items():
+            columns[name] = pa.array([getattr(row, name) for row in part], kind)
+        for index, layer in enumerate(layers):
+            flat = pa.array(window.pooled[pooling][:, index].ravel(), pa.float32())
+            columns[layer_column(layer)] = pa.FixedSizeListArray.from_arrays(flat, window.pooled[pooling].shape[2])
+            columns[norm_column(layer)] = pa.array(window.norms[:, index])
+        yield pa.table(columns)
+
+
+@dataclass(frozen=True)
+class LayerActivations:
+    """The texts of a cache at one layer."""
+
+    activations: np.ndarray
+    """float32 (texts, hidden)."""
+    design: Design
+    """Sides, groups (near-duplicate pairs are one), split, and scenarios as folds."""
+    norms: np.ndarray
+    """Mean residual norm of each text's content tokens, float32 (texts,)."""
+    names: dict[str, np.ndarray]
+    """scenario, generator and voice of each text (texts,), empty where unknown."""
+    texts: list[str]
+    """The texts, or nothing where the cache does not hold them."""
+    inputs: dict[str, str]
+    """What determined the cache: model digest, data digest, pooling."""
+
+    def training_sides(self) -> tuple[np.ndarray, np.ndarray]:
+        """The training activations of the positive and of the negative side."""
+        return self.design.sides(self.activations)
+
+
+def read_layer(path: Path, layer: int, ablation: int = 0) -> LayerActivations:
+    """Read one layer of an activation cache: only its own columns; with `ablation`, that draw of the ablated texts.
+
+    Raises InputError for a missing layer or column, a split without both labels, and values that are not finite.
+    """
+    wanted = {**ROW_COLUMNS, layer_column(layer): "vector", norm_column(layer): "number"}
+    known = column_names(path)
+    table = read_table(path, [*wanted, *(name for name in OPTIONAL_COLUMNS if name in known)], wanted)
+    if "ablation" in table.column_names:
+        table = table.filter(pc.equal(table["ablation"], ablation))
+
+    def names(column: str) -> np.ndarray:
+        values = table[column].to_pylist() if column in table.column_names else [None] * len(table)
+        return np.asarray(["" if value is None else value for value in values], dtype=str)
+
+    flat = table[layer_column(layer)].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    activations = flat.reshape(len(table), -1)
+    labels = table["positive"].to_numpy().astype(bool)
+    design = Design(labels, names("cluster" if "cluster" in known else "id"), names("split") == "train", names("scenario"))
+    for split, rows in (("train", design.train), ("test", design.test)):
+        if len(set(labels[rows])) < 2:
+            raise InputError(f"{path}: the {split} split needs texts of both labels")
+    if not np.isfinite(activations).all():
+        text = int(np.argmax(~np.isfinite(activations).all(1)))
+        raise InputError(f"{path}: row {text} of {layer_column(layer)} holds NaN or Inf; use a wider dtype")
+    return LayerActivations(
+        activations=activations,
+        design=design,
+        norms=table[norm_column(layer)].to_numpy(),
+        names={name: names(name) for name in ("scenario", "generator", "voice")},
+        texts=table["text"].to_pylist() if "text" in known else [],
+        inputs=read_inputs(path),
+    )
+
+
+def count_ablations(path: Path) -> int:
+    """How many draws of ablated texts a cache holds."""
+    return pc.max(read_table(path, ["ablation"])["ablation"]).as_py() if "ablation" in column_names(path) else 0

@@ -1,0 +1,129 @@
+"""What each job of the DAG is given: the settings that determine its results, and which jobs are unfinished.
+
+Light: the Snakefile imports it. A rule names the digest of its job's settings as a parameter, and the same settings go into
+the fingerprint of what the job writes, so that an option that does not concern a job neither re-runs it nor slips past it.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from probesteer.concepts.data import activations_path, pair_sets
+from probesteer.files import seal
+from probesteer.files.digests import digest
+from probesteer.study.experiment import Study
+from probesteer.study.model import Model
+from probesteer.study.paths import EFFECTS
+
+Settings = dict[str, Any]
+
+
+def card_settings(study: Study, model: Model) -> Settings:
+    return {"blocks": model.block_count()}  # what else names the model is in the card's path
+
+
+def activations_settings(study: Study, model: Model) -> Settings:
+    return {}  # texts, their ablations and the pooling are in the path
+
+
+def probe_settings(study: Study, model: Model) -> Settings:
+    return {"method": study.method, "controls": study.controls.arms(), "seed": study.seed}
+
+
+def detect_settings(study: Study, model: Model) -> Settings:
+    return {"layers": study.layers_of(model), "seed": study.seed}
+
+
+def baseline_settings(study: Study, model: Model) -> Settings:
+    """Scenarios are in the paths of the cells."""
+    return {"samples": study.samples, "seed": study.seed, "sampling": study.sampling_of(model).model_dump()}
+
+
+def steer_settings(study: Study, model: Model) -> Settings:
+    """Arms, scenarios and alphas are in the paths of the cells."""
+    return {**baseline_settings(study, model), "unit": study.alpha_unit, "positions": study.positions}
+
+
+def texts_settings(study: Study, model: Model) -> Settings:
+    return {
+        "scenarios": study.scenario_names(),
+        "layers": study.steering_layers_of(model),
+        "alphas": study.alphas_of(model),
+        "arms": study.controls.arms(),
+        "limit": study.criteria.trend_alpha,
+    }
+
+
+def score_settings(study: Study, model: Model) -> Settings:
+    return {}  # the scorer is in the path, its words and prompts are the concept's
+
+
+def judge_settings(study: Study, model: Model) -> Settings:
+    return {"judge": study.judge.model_dump() if study.judge else None}
+
+
+def effects_settings(study: Study, model: Model) -> Settings:
+    return {
+        "scorers": study.scorers,
+        "arms": study.controls.arms(),
+        "limit": study.criteria.trend_alpha,
+        "seed": study.seed,
+        "unit": study.alpha_unit,
+    }
+
+
+SETTINGS: dict[str, Callable[[Study, Model], Settings]] = {
+    "model": card_settings,
+    "activations": activations_settings,
+    "probe": probe_settings,
+    "detect": detect_settings,
+    "baseline": baseline_settings,
+    "steer": steer_settings,
+    "texts": texts_settings,
+    "score": score_settings,
+    "judge": judge_settings,
+    "effects": effects_settings,
+}
+
+
+def settings_digest(study: Study, rule: str, model: str) -> str:
+    """Digest of what determines the results of a rule's job for a model, beside its input files."""
+    return digest(SETTINGS[rule](study, study.loaded(model)))[:12]
+
+
+def results(study: Study) -> Iterator[Path]:
+    """Every sealed file that the study makes beside its cells."""
+    paths, sets = study.paths, pair_sets(study).values()
+    for pairs in sets:
+        yield paths.pairs(pairs.concept, pairs.key)
+        yield paths.data_card(pairs.concept, pairs.key)
+    for model in study.models:
+        layers = study.steering_layers_of(model)
+        yield paths.card(model.name, model.key)
+        yield from (activations_path(study, model, pairs) for pairs in sets)
+        yield from (paths.probe(model.name, layer) for layer in layers)
+        yield paths.detection(model.name)
+        if layers:
+            yield paths.texts(model.name)
+            yield from (paths.scores(model.name, scorer) for scorer in study.scorers)
+            yield from (paths.effects(model.name, table) for table in EFFECTS)
+
+
+def unfinished(study: Study, blind: bool) -> tuple[list[Path], list[Path]]:
+    """One missing cell of every job that has some, which plans the job; and what must be made again though Snakemake sees it.
+
+    The latter is what is damaged; results of the study that are missing though the report is there; and, where Snakemake's
+    records are lost (`blind`) and the study is not the last one reported, all of its results: jobs then find by fingerprint
+    what is up to date.
+    """
+    jobs = [[cell.path(study.paths.cells) for cell in cells] for model in study.steered for cells in study.jobs_cells(model)]
+    others = list(results(study))
+    states = {path: seal.state(path) for path in chain(others, *jobs)}
+    own = [path for path in states if path.is_relative_to(study.paths.root)]
+    again = [path for path, state in states.items() if state == seal.DAMAGED]
+    again += [path for path in others if states[path] == seal.MISSING and path.is_relative_to(study.paths.root)]
+    if blind and not study.is_saved(study.paths.report / "study.json"):
+        again += [path for path in own if states[path] == seal.WHOLE]
+    missing = [[path for path in cells if states[path] == seal.MISSING] for cells in jobs]
+    return [paths[0] for paths in missing if paths], again

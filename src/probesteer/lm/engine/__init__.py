@@ -1,0 +1,1 @@
+"""The inner workings of capture and generation: batches, caches, shared prompts, keyed sampling."""

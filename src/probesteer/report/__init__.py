@@ -1,0 +1,5 @@
+"""The council report."""
+
+from probesteer.report.build import build_report
+
+__all__ = ["build_report"]

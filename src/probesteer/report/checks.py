@@ -1,0 +1,340 @@
+"""The council's checks: small rules that read table rows and give PASS, WARN or FAIL with the numbers."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probesteer.behaviour.effects import CEILING, FLOOR
+from probesteer.report.evidence import Evidence
+from probesteer.study.options import EMBEDDINGS
+
+PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
+FEW_GROUPS, ENOUGH_GROUPS = 6, 12  # below 6 groups a label permutation cannot reach p = 0.05 reliably
+CENTRED = 0.1  # from 1/2, of the mean AUROC under permuted labels: the mean of 1,000 draws strays by a tenth of that
+NESTED_SHORTFALL = 0.1  # of the nested AUROC below the interval: its folds are fitted on fewer pairs
+ENDED = 0.5  # share of unsteered texts
+EXCESS = 0.1  # success rate of the published rule above the strict one: one alpha in ten
+LEAKS = 0.1  # share of the test clusters
+CONCENTRATED = 0.5  # share of the direction's squared norm in 1 % of its dimensions
+CONTROL_SHARE = 0.5  # of the probe's rate change, by a control direction
+TREND = "dose-response trend"
+
+Findings = Iterator[tuple[str, str, str]]  # (model, status, what was read)
+Rule = Callable[["Evidence"], Findings]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One rule's finding on one model; `table` is where it read the model's row."""
+
+    role: str
+    check: str
+    model: str
+    status: str
+    evidence: str
+    table: str
+
+
+CHECKS: list[Callable[[Evidence], Iterator[Check]]] = []
+
+
+def check(role: str, name: str, table: str) -> Callable[[Rule], Callable[[Evidence], Iterator[Check]]]:
+    """Make a rule one of the council's CHECKS, in the order of this file."""
+
+    def register(rule: Rule) -> Callable[[Evidence], Iterator[Check]]:
+        @wraps(rule)
+        def checks(evidence: Evidence) -> Iterator[Check]:
+            for model, status, text in rule(evidence):
+                yield Check(role, name, model, status, text, table)
+
+        CHECKS.append(checks)
+        return checks
+
+    return register
+
+
+def graded(good: bool, fair: bool = False) -> str:
+    """PASS if good, else WARN if fair, else FAIL."""
+    return PASS if good else WARN if fair else FAIL
+
+
+def noted(good: bool) -> str:
+    """PASS if good, else WARN: no ground for a FAIL."""
+    return PASS if good else WARN
+
+
+def beside(row: Any) -> str:
+    """The AUROC of a council row with its interval."""
+    return f"{row.auroc:.3f} [{row.auroc_lower:.3f}, {row.auroc_upper:.3f}]"
+
+
+@check("PI", "detection criterion", "council")
+def pi_criterion(evidence: Evidence) -> Findings:
+    """The held-out AUROC and its gap to random directions reach the bars."""
+    bars = evidence.criteria
+    for row in evidence.council.itertuples():
+        status = graded(row.auroc >= bars.auroc and row.gap >= bars.gap)
+        text = f"AUROC {row.auroc:.3f} (bar {bars.auroc}), gap {row.gap:.3f} (bar {bars.gap})"
+        yield row.model, status, text
+
+
+@check("PI", "worst model", "council")
+def pi_worst(evidence: Evidence) -> Findings:
+    """A claim on several models stands or falls with the worst of them."""
+    if len(evidence.council) > 1:
+        worst = evidence.council.loc[evidence.council["auroc"].idxmin()]
+        text = f"the lowest of {len(evidence.council)} models: AUROC {worst['auroc']:.3f} (bar {evidence.criteria.auroc})"
+        status = noted(worst["auroc"] >= evidence.criteria.auroc)
+        yield worst["model"], status, text
+
+
+@check("PI", "complete", "cells")
+def pi_complete(evidence: Evidence) -> Findings:
+    """Every cell that the study asks for is there and was made from its settings."""
+    for row in evidence.cells.itertuples():
+        text = f"{row.verified_cells} cells, each verified by its fingerprint"
+        yield row.model, PASS, text
+
+
+@check("Statistician", "label permutation", "council")
+def statistician_permutation(evidence: Evidence) -> Findings:
+    """The AUROC stands out from choices of a block refitted on permuted labels, and the null is centred."""
+    for row in evidence.council.itertuples():
+        significant = row.p_holm <= evidence.criteria.permutation_p
+        status = graded(significant and abs(row.permutation_auroc - 0.5) < CENTRED, significant)
+        text = f"Holm p {row.p_holm:.4f}, mean of the null {row.permutation_auroc:.3f}"
+        yield row.model, status, text
+
+
+@check("Statistician", "held-out pairs", "council")
+def statistician_groups(evidence: Evidence) -> Findings:
+    """Enough held-out pairs to tell."""
+    for row in evidence.council.itertuples():
+        status = graded(row.test_groups >= ENOUGH_GROUPS, row.test_groups >= FEW_GROUPS)
+        yield row.model, status, f"{row.test_groups:.0f} pairs or clusters"
+
+
+@check("Statistician", "interval", "council")
+def statistician_interval(evidence: Evidence) -> Findings:
+    """The interval of the AUROC leaves chance out, and the training folds agree with the test pairs."""
+    for row in evidence.council.itertuples():
+        status = graded(row.auroc_lower > 0.5 and row.nested_auroc >= row.auroc_lower - NESTED_SHORTFALL, row.auroc_lower > 0.5)
+        text = f"AUROC {beside(row)}, nested cross-validation {row.nested_auroc:.3f}"
+        yield row.model, status, text
+
+
+@check("Statistician", "null of d' and purity", "council")
+def statistician_nulls(evidence: Evidence) -> Findings:
+    """d' and purity are above what permuted labels give, not only above zero."""
+    for row in evidence.council.itertuples():
+        status = graded(row.dprime > row.dprime_null_upper and row.purity_p <= 0.05, row.dprime > row.dprime_null_upper)
+        text = f"d' {row.dprime:.2f} (null up to {row.dprime_null_upper:.2f}), purity {row.purity:.2f} (p {row.purity_p:.3f})"
+        yield row.model, status, text
+
+
+@check("Statistician", TREND, "trends")
+def statistician_trend(evidence: Evidence) -> Findings:
+    """The rate rises with alpha in every scenario, beyond a stratified permutation null, by enough."""
+    for row in evidence.trends.itertuples():
+        status = graded(row.steerable, row.spearman_mean > 0)
+        text = (
+            f"block {row.layer}: least Spearman {row.spearman_min:.2f}, Holm p {row.p_holm:.4f}, "
+            f"rate change {row.rate_change:+.2f} (bar {evidence.criteria.rate_change})"
+        )
+        yield row.model, status, text
+
+
+@check("Statistician", "power", "trends")
+def statistician_power(evidence: Evidence) -> Findings:
+    """The samples suffice to find a change as small as the bar."""
+    for row in evidence.trends.itertuples():
+        status = noted(row.detectable_change <= evidence.criteria.rate_change)
+        text = f"block {row.layer}: {row.units} samples find a change of {row.detectable_change:.2f} in 80 % of studies"
+        yield row.model, status, text
+
+
+@check("Engineer", "finite, varying projections", "council")
+def engineer_variance(evidence: Evidence) -> Findings:
+    """Projections are finite and vary."""
+    for row in evidence.council.itertuples():
+        spread = min(row.std_positive, row.std_negative)
+        status = graded(bool(np.isfinite(spread) and spread > 0))
+        text = f"least standard deviation {spread:.3g}"
+        yield row.model, status, text
+
+
+@check("Engineer", "dtype", "models")
+def engineer_dtype(evidence: Evidence) -> Findings:
+    """float16 overflows at deep layers."""
+    for row in evidence.models.itertuples():
+        yield row.name, noted(row.dtype != "float16"), f"weights as {row.dtype}"
+
+
+@check("Engineer", "time and memory", "cost")
+def engineer_cost(evidence: Evidence) -> Findings:
+    """Time and memory were recorded."""
+    for model, rows in evidence.cost.groupby("model") if len(evidence.cost) else []:
+        text = f"{rows['seconds'].sum():.0f} s, at most {rows['peak_memory_mb'].max():.0f} MB"
+        yield str(model), graded(bool(rows["seconds"].notna().all())), text
+
+
+@check("Engineer", "truncation", "dose_response")
+def engineer_truncation(evidence: Evidence) -> Findings:
+    """Unsteered texts end by themselves, so that the token limit does not cut off what they would say."""
+    for model, ended in unsteered(evidence, "ended"):
+        text = f"{ended.mean():.2f} of the unsteered texts end before the token limit"
+        yield model, noted(ended.mean() >= ENDED), text
+
+
+@check("Devil's Advocate", "surface baselines", "details")
+def devil_surface(evidence: Evidence) -> Findings:
+    """No surface baseline may pass the probe's own bar: the pairs would then show nothing about the model."""
+    for row, surface in details_of(evidence, "surface_auroc"):
+        best = surface.loc[surface["estimate"].idxmax()]
+        bar = min(evidence.criteria.auroc, row.auroc)
+        status = graded(best["estimate"] < min(bar, row.auroc_lower), best["estimate"] < bar)
+        text = f"{best['of']} {best['estimate']:.3f} against {beside(row)} (bar {evidence.criteria.auroc})"
+        yield row.model, status, text
+
+
+@check("Devil's Advocate", "near-duplicates across the split", "selection")
+def devil_leak(evidence: Evidence) -> Findings:
+    """No cluster of near-duplicates lies on both sides of the split: the probe would have seen the test."""
+    for row in evidence.council.itertuples():
+        leaks = getattr(row, "leaking_groups", 0)
+        status = graded(leaks == 0, leaks <= LEAKS * row.test_groups)
+        text = f"{leaks:.0f} of {row.test_groups:.0f} test clusters have near-duplicates among the training pairs"
+        yield row.model, status, text
+
+
+@check("Devil's Advocate", "embeddings alone", "detection")
+def devil_embeddings(evidence: Evidence) -> Findings:
+    """The words alone, as the input embeddings see them, must not do as well as the selected block."""
+    embeddings = evidence.detection[evidence.detection["layer"] == EMBEDDINGS].set_index("model")["auroc"]
+    for row in evidence.council.itertuples():
+        if row.model in embeddings:
+            status = graded(embeddings[row.model] < row.auroc_lower, embeddings[row.model] < row.auroc)
+            text = f"{embeddings[row.model]:.3f} against {beside(row)}"
+            yield row.model, status, text
+
+
+@check("Devil's Advocate", "lexical ablation", "council")
+def devil_ablation(evidence: Evidence) -> Findings:
+    """The telling words replaced on both sides, most of the AUROC is left."""
+    yield from drops(evidence, "ablated_auroc", evidence.criteria.ablation_drop)
+
+
+@check("Devil's Advocate", "length and formatting", "council")
+def devil_form(evidence: Evidence) -> Findings:
+    """What length and formatting predict taken out, most of the AUROC is left."""
+    yield from drops(evidence, "residualised_auroc", evidence.criteria.ablation_drop)
+
+
+def drops(evidence: Evidence, column: str, bar: float) -> Findings:
+    for row in evidence.council.itertuples():
+        if pd.notna(left := getattr(row, column, np.nan)):
+            status = graded(row.auroc - left <= bar, left > 0.5)
+            yield row.model, status, f"{left:.3f} against {beside(row)}"
+
+
+@check("Devil's Advocate", "control concept", "detection")
+def devil_control_concept(evidence: Evidence) -> Findings:
+    """Another concept's direction, either way round, does not tell this one's sides apart nearly as well."""
+    for row in evidence.council.itertuples():
+        if pd.notna(auroc := getattr(row, "control_concept_auroc", np.nan)):
+            apart = max(auroc, 1 - auroc)
+            status = graded(row.auroc - apart >= evidence.criteria.gap, row.auroc > apart)
+            text = f"its direction gives {auroc:.3f} against {beside(row)}, cosine {row.cos_control_concept:.2f}"
+            yield row.model, status, text
+
+
+@check("Devil's Advocate", "out-of-scenario drop", "details")
+def devil_scenario(evidence: Evidence) -> Findings:
+    """A scenario that the probe was not fitted on is told apart nearly as well."""
+    for row, left_out in details_of(evidence, "without_scenario", of_layer=True):
+        worst = left_out.loc[left_out["estimate"].idxmin()]
+        status = graded(row.auroc - left_out["estimate"].mean() <= evidence.criteria.scenario_drop, worst["estimate"] > 0.5)
+        text = f"mean {left_out['estimate'].mean():.3f}, least {worst['estimate']:.3f} ({worst['of']}) against {beside(row)}"
+        yield row.model, status, text
+
+
+@check("Devil's Advocate", "random directions", "council")
+def devil_random(evidence: Evidence) -> Findings:
+    """Random directions, isotropic or with the covariance of the activations, must not do as well."""
+    for row in evidence.council.itertuples():
+        best = max(row.random_auroc_p95, row.matched_auroc_p95)
+        status = graded(best < row.auroc_lower, best < row.auroc)
+        text = f"95th percentiles {row.random_auroc_p95:.3f} and, covariance-matched, {row.matched_auroc_p95:.3f}"
+        yield row.model, status, f"{text} against {beside(row)}"
+
+
+@check("Devil's Advocate", "concentration", "council")
+def devil_geometry(evidence: Evidence) -> Findings:
+    """A direction that lives in a few dimensions is likely an outlier dimension's."""
+    for row in evidence.council.itertuples():
+        status = noted(row.top_share <= CONCENTRATED)
+        text = f"participation ratio {row.participation_ratio:.1f}, {row.top_share:.2f} of the norm in 1 % of the dimensions"
+        yield row.model, status, text
+
+
+@check("Devil's Advocate", "control directions", "controls")
+def devil_controls(evidence: Evidence) -> Findings:
+    """No random direction of the same length may move the rate, up or down, as much as a steerable probe's does.
+
+    More than half as much by any control is a warning: a direction fitted on shuffled labels lies where the pairs vary, and
+    may steer with a sign of chance.
+    """
+    arms = dict(list(evidence.controls.groupby(["model", "layer"]))) if len(evidence.controls) else {}
+    for row in evidence.trends.itertuples():
+        if (row.model, row.layer) in arms:
+            changes = arms[row.model, row.layer].set_index("arm")["rate_change"]
+            random = changes[changes.index.str.startswith("random")].abs().max()
+            status = graded(
+                changes.abs().max() <= CONTROL_SHARE * row.rate_change, not (row.steerable and random >= row.rate_change)
+            )
+            listed = ", ".join(f"{arm} {change:+.2f}" for arm, change in changes.items())
+            text = f"block {row.layer}: {listed} against {row.rate_change:+.2f}"
+            yield row.model, status, text
+
+
+@check("Devil's Advocate", "baseline ceiling or floor", "dose_response")
+def devil_ceiling(evidence: Evidence) -> Findings:
+    """A baseline at the ceiling or the floor leaves a direction nothing to do on one side."""
+    for model, rates in unsteered(evidence, "positive"):
+        stuck = rates[(rates >= CEILING) | (rates <= FLOOR)]
+        text = ", ".join(f"{scenario} {rate:.2f}" for scenario, rate in stuck.items())
+        text = text or f"baselines {rates.min():.2f} to {rates.max():.2f}"
+        yield model, noted(stuck.empty), text
+
+
+@check("Devil's Advocate", "zero effects and broken texts", "steering")
+def devil_breakdown(evidence: Evidence) -> Findings:
+    """Success that the published rule sees and the strict one does not: zero effects and broken texts."""
+    for (model, layer), rows in evidence.success.groupby(["model", "layer"]) if len(evidence.success) else []:
+        by_rule = rows.groupby("rule")["success_rate"].mean()
+        text = f"block {layer}: success {by_rule['published']:.2f} published, {by_rule['strict']:.2f} strict"
+        status = noted(by_rule["published"] - by_rule["strict"] <= EXCESS)
+        yield str(model), status, text
+
+
+def details_of(evidence: Evidence, metric: str, of_layer: bool = False) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Each model's council row with its rows of a metric that comes several times: of the model, or of the selected layer."""
+    rows = evidence.details[evidence.details["metric"] == metric] if len(evidence.details) else evidence.details
+    of_model = dict(list(rows.groupby("model"))) if len(rows) else {}
+    for row in evidence.council.itertuples():
+        if row.model in of_model:
+            own = of_model[row.model]
+            own = own[own["layer"] == row.layer] if of_layer else own
+            if len(own):
+                yield row, own
+
+
+def unsteered(evidence: Evidence, rate: str) -> Iterator[tuple[str, pd.Series]]:
+    """Per model, a rate of the baseline by scenario."""
+    if rate in evidence.rates:
+        for model, rows in evidence.rates[evidence.rates["alpha"] == 0].groupby("model"):
+            yield str(model), rows.groupby("scenario")[rate].mean()

@@ -1,0 +1,112 @@
+"""The report as Markdown and as one page: every cell escaped, figures embedded."""
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+
+from probesteer.concepts.concept import Concept
+from probesteer.files.digests import digest
+from probesteer.report import figures
+from probesteer.report.views import sceptic_table, selected_details, shown_success, spread_details
+from probesteer.study.experiment import Study
+from probesteer.study.paths import TABLES
+
+EXAMPLE_CHARS = 400
+MOST_ROWS = 200  # of a table on the page
+
+
+def plain(value: Any) -> str:
+    """A value as it stands in a table: three decimals (three digits below 0.1), an empty string for a missing one."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or value is pd.NaT or (isinstance(value, float) and pd.isna(value)):
+        return ""
+    if isinstance(value, float) and abs(value) >= 0.1:
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def escape_markdown(text: str) -> str:
+    """Untrusted text as inert Markdown in one line: no markup, HTML, links, formulas or table cells."""
+    printable = "".join(char if char.isprintable() or char.isspace() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    inert = re.sub(r"\s+", " ", printable).replace("&", "&amp;").replace("<", "&lt;").replace("://", ":&#47;&#47;")
+    return re.sub(r"([\\`*_\[\]!|~$])", r"\\\1", inert)
+
+
+def with_interval(row: Mapping[str, Any], column: str) -> str:
+    """A value of a row, followed by its interval where the row has one."""
+    lower, upper = (plain(row.get(f"{column}_{bound}")) for bound in ("lower", "upper"))
+    return plain(row[column]) + (f" [{lower}, {upper}]" if lower and upper else "")
+
+
+def markdown_table(table: pd.DataFrame, columns: Sequence[str] | None = None) -> str:
+    """The columns of a data frame that exist as a Markdown table, every cell escaped; at most MOST_ROWS of its rows."""
+    if table.empty:
+        return "*(no rows)*"
+    bounds = {f"{column}_{bound}" for column in table for bound in ("lower", "upper")}  # stand in their column's cells
+    shown = [column for column in (columns or table.columns) if column in table and column not in bounds]
+    lines = [[column.replace("_", " ") for column in shown], ["---"] * len(shown)]
+    for row in table.head(MOST_ROWS).astype(object).to_dict("records"):
+        cells = {column: escape_markdown(with_interval(row, column)) for column in shown}
+        if cells.get("table") in TABLES:
+            cells["table"] = f"[{cells['table']}](tables/{cells['table']}.csv)"
+        lines.append(list(cells.values()))
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    more = len(table) - MOST_ROWS
+    return f"{text}\n\n*{more:,} more rows are in the file.*" if more > 0 else text
+
+
+def cut_texts(table: pd.DataFrame, chars: int) -> pd.DataFrame:
+    """The table with its texts cut to a length that fits a page."""
+    return table.assign(text=table["text"].str.slice(0, chars))
+
+
+def render(study: Study, concept: Concept, tables: Mapping[str, pd.DataFrame], words: bool) -> str:
+    """The report as Markdown, from the template; `words` is whether the pairs have a word list."""
+    environment = Environment(
+        loader=PackageLoader("probesteer.report"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+    environment.filters |= {
+        "table": markdown_table,
+        "md": lambda value: escape_markdown(plain(value)),
+        "cut": cut_texts,
+        "shown": shown_success,
+        "sceptic": sceptic_table,
+        "selected": selected_details,
+        "spread": spread_details,
+    }
+    criteria = study.criteria.model_dump()
+    return environment.get_template("report.md.j2").render(
+        study=study,
+        concept=concept,
+        tables=tables,
+        words=words,
+        organisms=study.models[0].organism,
+        criteria=criteria,
+        criteria_digest=digest(criteria)[:12],
+        study_digest=study.digest()[:12],
+        example_chars=EXAMPLE_CHARS,
+        panels=figures.MOST_PANELS,
+    )
+
+
+def to_html(markdown: str, folder: Path, title: str) -> str:
+    """The Markdown as one self-contained page: raw HTML off, figures embedded."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(markdown)
+    for token in (child for block in tokens for child in block.children or [] if child.type == "image"):
+        image = (folder / str(token.attrs["src"])).read_bytes()
+        token.attrs["src"] = f"data:image/png;base64,{base64.b64encode(image).decode()}"
+    body = parser.renderer.render(tokens, parser.options, {})
+    environment = Environment(loader=PackageLoader("probesteer.report"), autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("report.html.j2").render(title=title, body=body)

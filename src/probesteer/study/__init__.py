@@ -1,0 +1,35 @@
+"""What a user may write, checked, and what follows: models, layers, cells, paths. Light: the Snakefile imports it."""
+
+from probesteer.study.cells import BASELINE_ARM, PROBE_ARM, PROMPTED_ARMS, Cell, steered_cells, unsteered_cells
+from probesteer.study.experiment import Study
+from probesteer.study.load import load_study, parse_study
+from probesteer.study.model import Model
+from probesteer.study.options import EMBEDDINGS, alpha_label
+from probesteer.study.paths import CONCEPTS, DEMO, TABLES, Paths
+from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, Resources, Sampling, Writing
+
+__all__ = [
+    "BASELINE_ARM",
+    "CONCEPTS",
+    "DEMO",
+    "EMBEDDINGS",
+    "PROBE_ARM",
+    "PROMPTED_ARMS",
+    "TABLES",
+    "Cell",
+    "Controls",
+    "Criteria",
+    "Judge",
+    "Model",
+    "PairsFile",
+    "Paths",
+    "Resources",
+    "Sampling",
+    "Study",
+    "Writing",
+    "alpha_label",
+    "load_study",
+    "parse_study",
+    "steered_cells",
+    "unsteered_cells",
+]

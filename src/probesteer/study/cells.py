@@ -1,0 +1,45 @@
+"""The steering grid: arms x models x layers x scenarios x alphas, a cell each."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from probesteer.study.options import alpha_label
+
+PROBE_ARM, BASELINE_ARM = "probe", "baseline"
+PROMPTED_ARMS = {"prompted-positive": "positive", "prompted-negative": "negative"}  # unsteered, under the concept's prompts
+
+
+class Cell(NamedTuple):
+    """One point of the steering grid: the unit of reuse. Unsteered cells have no layer and alpha 0."""
+
+    arm: str
+    model: str
+    scenario: str
+    layer: int | str | None = None
+    alpha: float = 0.0
+
+    def path(self, root: Path) -> Path:
+        """Hive-style path below `root`: the axes are in the path, not in the file."""
+        steered = [] if self.layer is None else [f"layer={self.layer}"]
+        dose = [] if self.layer is None else [f"alpha={alpha_label(self.alpha)}"]
+        parts = [f"arm={self.arm}", f"model={self.model}", *steered, f"scenario={self.scenario}", *dose, "cell.parquet"]
+        return root / "/".join(parts)
+
+
+def steered_cells(
+    model: str, layer: int | str, scenarios: Sequence[str], alphas: Sequence[float], controls: Sequence[str], limit: float
+) -> list[Cell]:
+    """The cells of a (model, layer) without alpha 0: the probe's, and those of control arms, which stop at |alpha| = limit."""
+    return [
+        Cell(arm, model, scenario, layer, alpha)
+        for arm in (PROBE_ARM, *controls)
+        for scenario in scenarios
+        for alpha in alphas
+        if alpha != 0 and (arm == PROBE_ARM or abs(alpha) <= limit)
+    ]
+
+
+def unsteered_cells(model: str, scenarios: Iterable[str]) -> list[Cell]:
+    """The baseline and the prompted cells of a model."""
+    return [Cell(arm, model, scenario) for arm in (BASELINE_ARM, *PROMPTED_ARMS) for scenario in scenarios]

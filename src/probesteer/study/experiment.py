@@ -1,0 +1,200 @@
+"""The typed study: one experiment, checked, and the layers, doses and cells that follow from it."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from probesteer.errors import InputError
+from probesteer.files.digests import digest
+from probesteer.files.whole import write_text
+from probesteer.study.cells import Cell, steered_cells, unsteered_cells
+from probesteer.study.model import Model
+from probesteer.study.options import EMBEDDINGS, Alphas, Blocks, Count, Layers, Name, Options, Scorer, unique
+from probesteer.study.paths import CONCEPTS, PAIRS_FILE, SHARED, Paths
+from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, Resources, Sampling, Writing
+
+
+class Study(Options):
+    """One experiment: models x layers x scenarios x alphas on one concept."""
+
+    study: Name
+    """Name of the study; results go to results/<study>."""
+    concept: Name
+    """A folder of resources/concepts."""
+    control_concept: Name | None = None
+    """Another concept, whose direction should not tell this one's sides apart."""
+    pairs: PairsFile | None = None
+    """Contrastive pairs of your own; none takes the concept's."""
+    writing: Writing | None = None
+    """Who writes pairs, on demand."""
+    scenarios: Annotated[list[Name], Field(min_length=1), AfterValidator(unique)] | None = None
+    """Scenarios of the concept in which models are steered; none takes all of them."""
+    models: Annotated[list[Model], Field(min_length=1)]
+    """The models."""
+    layers: Layers | None = None
+    """Detection layers: decoder blocks counted from 0 (the output of block L; -1 is the embeddings), or shares of the depth.
+
+    None takes the embeddings and every block.
+    """
+    steering_layers: Blocks = [0.4, 0.6]
+    """Layers steered at, and probed: blocks, or shares of the depth (0.4 of 30 blocks is block 12). [] leaves steering out."""
+    alphas: Alphas = [-8, -4, -2, -1, 0, 1, 2, 4, 8]
+    """Doses of the direction; the grid holds 0."""
+    alpha_unit: Literal["absolute", "separation", "residual"] = "separation"
+    """Unit of alpha: the training class separation at the site, its mean residual norm, or the unit direction (absolute)."""
+    samples: Count = 5
+    """Generations per cell."""
+    sampling: Sampling = Sampling()
+    """Temperature, top-p, top-k and token limit."""
+    positions: Literal["all", "response"] = "all"
+    """Where the direction is added: at every position, or from the first new token on."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of sampling, permutations, bootstrap and random directions."""
+    method: Literal["mean_difference", "logistic", "lda", "pca_differences"] = "mean_difference"
+    """How a direction is fitted to steer with; detection judges the mean difference and lists the others beside it."""
+    ablations: Annotated[int, Field(ge=0)] = 3
+    """Draws of the lexical ablation, where the pairs have a word list: every text is captured that many times more."""
+    controls: Controls = Controls()
+    """Directions that are steered with beside the probe's, over the alphas of the trend range."""
+    pooling: Literal["mean", "last", "response"] = "mean"
+    """A text's vector: the mean over its tokens, its last token, or the mean where it stands as the answer to its scenario."""
+    scorers: Annotated[list[Scorer], AfterValidator(unique)] = []
+    """Scorers of generated texts, required where models are steered; the first one decides the verdict."""
+    judge: Judge | None = None
+    """Who rates for the scorer rubric."""
+    criteria: Criteria = Criteria()
+    """The bars of the verdict, one option each."""
+    resources: Resources = Resources()
+    """GPUs, memory, minutes and batch size of the jobs."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Study":
+        if len(self._by_name) < len(self.models):
+            names = [model.name for model in self.models]
+            raise ValueError(f"models: {next(name for name in names if names.count(name) > 1)} is given twice")
+        if len({model.organism for model in self.models}) > 1:
+            raise ValueError("models: organisms and real models in one study; a report never mixes them, write two studies")
+        for model in self.models:
+            self._check_layers(model)
+        if self.steered and not self.scorers:
+            raise ValueError("scorers: models are steered and no scorer is named; name one, or set steering_layers: []")
+        if "rubric" in self.scorers and self.judge is None:
+            raise ValueError("scorers: rubric needs a judge; give one")
+        if self.control_concept == self.concept:
+            raise ValueError("control_concept: it is the concept itself; name another one")
+        if self.study in SHARED:
+            raise ValueError(f"study: the name {self.study} is taken by a folder of results that studies share")
+        return self
+
+    def _check_layers(self, model: Model) -> None:
+        blocks = model.block_count()
+        for layer in self.layers_of(model):
+            if layer >= blocks:
+                raise ValueError(f"models: {model.name} has no layer {layer}; its blocks are 0 to {blocks - 1}")
+        if self.layers_of(model) in ([], [EMBEDDINGS]):
+            raise ValueError(f"models: {model.name} has no block among its layers; a verdict needs one")
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(self.study)
+
+    @property
+    def concept_folder(self) -> Path:
+        return CONCEPTS / self.concept
+
+    @property
+    def pairs_path(self) -> Path:
+        return Path(self.pairs.file) if self.pairs else self.concept_folder / PAIRS_FILE
+
+    @cached_property
+    def _by_name(self) -> dict[str, Model]:
+        return {model.name: model for model in self.models}
+
+    def __getitem__(self, name: str) -> Model:
+        """The model of that name. Raises InputError for one that the study does not have."""
+        if name not in self._by_name:
+            raise InputError(f"model {name}: not in the study; it has {', '.join(self._by_name)}")
+        return self._by_name[name]
+
+    @property
+    def judges(self) -> dict[str, Model]:
+        """The model that rates by the rubric, where the study has one on this machine, by its name in paths."""
+        return {f"judge.{self.judge.model.name}": self.judge.model} if self.judge and self.judge.model else {}
+
+    def loaded(self, name: str) -> Model:
+        """A model of the study, or its judge. Raises InputError."""
+        return self.judges.get(name) or self[name]
+
+    @property
+    def steered(self) -> list[Model]:
+        """The models that are steered at all."""
+        return [model for model in self.models if self.steering_layers_of(model)]
+
+    def steering_layers_of(self, model: Model) -> list[int]:
+        """The blocks at which a model is steered, in order."""
+        given = self.steering_layers if model.steering_layers is None else model.steering_layers
+        return _blocks(given, model)
+
+    def layers_of(self, model: Model) -> list[int]:
+        """Probed layers: the detection layers and the steering layers, in order."""
+        given = self.layers if model.layers is None else model.layers
+        detected = [EMBEDDINGS, *range(model.block_count())] if given is None else _blocks(given, model)
+        return sorted({*detected, *self.steering_layers_of(model)})
+
+    def alphas_of(self, model: Model) -> list[float]:
+        return self.alphas if model.alphas is None else model.alphas
+
+    def sampling_of(self, model: Model) -> Sampling:
+        """How continuations of a model are drawn: its own token limit stands before the study's."""
+        limit = model.max_new_tokens or self.sampling.max_new_tokens
+        return self.sampling.model_copy(update={"max_new_tokens": limit})
+
+    def scenario_names(self) -> list[str]:
+        """The scenarios; `concepts.data.with_scenarios` has filled them in where the study leaves them out."""
+        assert self.scenarios is not None, "the scenarios of the concept: with_scenarios fills them in"
+        return self.scenarios
+
+    def cells(self, model: str, layer: int | str, alphas: list[float]) -> list[Cell]:
+        """The steered cells of a (model, layer), which may be wildcards, control arms included; alpha = 0 is the baseline's."""
+        return steered_cells(model, layer, self.scenario_names(), alphas, self.controls.arms(), self.criteria.trend_alpha)
+
+    def jobs_cells(self, model: Model) -> list[list[Cell]]:
+        """The cells of each job of a model that is steered at all: the baseline's, then those of each layer."""
+        layers = self.steering_layers_of(model)
+        steered = [self.cells(model.name, layer, self.alphas_of(model)) for layer in layers]
+        return [unsteered_cells(model.name, self.scenario_names()), *steered] if layers else []
+
+    def all_cells(self, model: Model) -> Iterator[Cell]:
+        """Every cell of a model that is steered at all."""
+        for cells in self.jobs_cells(model):
+            yield from cells
+
+    def alpha_grids(self) -> dict[tuple[float, ...], list[str]]:
+        """The distinct alpha grids with the names of the steered models that use them."""
+        grids: dict[tuple[float, ...], list[str]] = {}
+        for model in self.steered:
+            grids.setdefault(tuple(self.alphas_of(model)), []).append(model.name)
+        return grids
+
+    def digest(self) -> str:
+        """SHA-256 of every setting."""
+        return digest(self.model_dump())
+
+    def save(self, path: Path) -> None:
+        """Write the study with every default filled in; `load_study` reads it back."""
+        write_text(path, self.model_dump_json(indent=1) + "\n")
+
+    def is_saved(self, path: Path) -> bool:
+        """Whether the file at `path` is what `save` writes of this study."""
+        try:
+            return path.read_text(encoding="utf-8") == self.model_dump_json(indent=1) + "\n"
+        except (OSError, UnicodeDecodeError):
+            return False
+
+
+def _blocks(given: list[float], model: Model) -> list[int]:
+    """Layers as indices: a share s of B blocks is block floor(s B)."""
+    return sorted({int(depth * model.block_count()) if isinstance(depth, float) else depth for depth in given})

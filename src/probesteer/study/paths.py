@@ -1,0 +1,86 @@
+"""Where results are, by names that may be Snakemake's wildcards: rules and verbs read the same paths."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+RESULTS = Path("results")
+DEMO = Path("config/config.yaml")
+CONCEPTS = Path("resources/concepts")
+PAIRS_FILE = "pairs.jsonl"  # in a concept's folder
+SHARED = ("models", "pairs", "activations", "weights")  # folders of results/
+EFFECTS = ["dose_response", "steering", "success", "trends", "controls", "prompting", "examples"]  # per steered model
+TABLES = ["models", "data", "detection", "selection", "details", "council", *EFFECTS, "cells", "cost", "checks", "verdict"]
+TABLES += ["published", "reassessment"]  # of the report
+
+
+class Paths(NamedTuple):
+    """The files of a study, and those that studies share."""
+
+    study: str
+
+    @property
+    def root(self) -> Path:
+        return RESULTS / self.study
+
+    @property
+    def saved(self) -> Path:
+        """The study that jobs read."""
+        return self.root / "study.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "council"
+
+    @property
+    def cells(self) -> Path:
+        return self.root / "steering"
+
+    @property
+    def written(self) -> Path:
+        """Pairs that language models wrote, and their responses."""
+        return self.root / "written"
+
+    def card(self, model: str, key: str) -> Path:
+        """Shared by all studies, as the next five are: the key holds what names the model, or the texts."""
+        return RESULTS / "models" / model / f"{key}.json"
+
+    def receipt(self, model: str, key: str) -> Path:
+        return RESULTS / "models" / model / f"{key}.fetched.json"
+
+    def weights(self, model: str, key: str) -> Path:
+        return RESULTS / "weights" / model / key
+
+    def pairs(self, concept: str, key: str) -> Path:
+        """The pairs with their clusters of near-duplicates."""
+        return RESULTS / "pairs" / f"concept={concept}" / key / "pairs.parquet"
+
+    def data_card(self, concept: str, key: str) -> Path:
+        return self.pairs(concept, key).with_name("data.parquet")
+
+    def activations(self, model: str, concept: str, key: str) -> Path:
+        return RESULTS / "activations" / f"model={model}" / f"concept={concept}" / f"{key}.parquet"
+
+    def probe(self, model: str, layer: int | str) -> Path:
+        return self.root / "probes" / f"model={model}" / f"layer={layer}" / "probe.safetensors"
+
+    def detection(self, model: str) -> Path:
+        return self.root / "detection" / f"model={model}" / "detection.parquet"
+
+    def texts(self, model: str) -> Path:
+        return self.root / "texts" / f"model={model}" / "texts.parquet"
+
+    def scores(self, model: str, scorer: str) -> Path:
+        return self.root / "scores" / f"model={model}" / f"scorer={scorer}" / "scores.parquet"
+
+    def effects(self, model: str, table: str) -> Path:
+        return self.root / "effects" / f"model={model}" / f"{table}.parquet"
+
+    def lock(self, model: str, job: str) -> Path:
+        """Held by who writes the cells of a job."""
+        return self.cells / "locks" / f"model={model}" / job
+
+    def log(self, rule: str, *axes: str) -> Path:
+        return self.root / "logs" / rule / f"{'.'.join(axes)}.log"
+
+    def benchmark(self, rule: str, *axes: str) -> Path:
+        return self.root / "benchmarks" / rule / f"{'.'.join(axes)}.tsv"

@@ -1,0 +1,126 @@
+"""The sections of a study file, one class each."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from probesteer.study.model import Model
+from probesteer.study.options import GENERATOR_PATTERN, Count, Options, Share, unique
+
+
+class Sampling(Options):
+    """How continuations are drawn; every setting is explicit, none is left to the model's defaults."""
+
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.7
+    """Softmax temperature; 0 is greedy."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus probability; 1 keeps all tokens."""
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """Tokens kept; 0 keeps all."""
+    max_new_tokens: Count = 200
+    """Token limit of a generation."""
+
+
+class Judge(Options):
+    """Who rates texts by the concept's rubric: a model on this machine, or an endpoint."""
+
+    model: Model | None = None
+    """A model that is loaded for it; the likeliest level is its answer."""
+    endpoint: Annotated[str, Field(pattern="^https?://")] | None = None
+    """Base URL of an OpenAI-compatible endpoint, up to /v1; its key is read from PROBESTEER_JUDGE_KEY."""
+    name: str | None = None
+    """The model that the endpoint is asked for."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "Judge":
+        if (self.model is None) == (self.endpoint is None) or (self.endpoint is None) != (self.name is None):
+            raise ValueError("give either model, or endpoint and name")
+        return self
+
+
+class PairsFile(Options):
+    """Pairs from a file of your own, in the place of the concept's."""
+
+    file: Annotated[str, Field(min_length=1)]
+    """JSONL, CSV or Parquet, by its suffix."""
+    url: Annotated[str, Field(pattern="^https?://")] | None = None
+    """Where the file is downloaded from, if it is; best an address that names a commit."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the download; required with url."""
+    columns: dict[Literal["id", "scenario", "split", "voice", "generator", "positive", "negative"], str] = {}
+    """Which column holds what, where it has another name; only positive and negative must be there."""
+    title: str | None = None
+    """What the report calls the behaviour of these pairs; none names the file."""
+    description: str | None = None
+    """One sentence: what their positive side does."""
+    words: Annotated[list[Annotated[str, Field(min_length=1)]], AfterValidator(unique)] = []
+    """Words that tell their sides apart, for the lexical ablation and the keyword count; none leaves both out."""
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "PairsFile":
+        if (self.url is None) != (self.sha256 is None):
+            raise ValueError("url and sha256 come together")
+        return self
+
+
+class Writing(Options):
+    """Pairs that language models behind an API write, by `snakemake write_pairs`."""
+
+    generators: Annotated[list[Annotated[str, Field(pattern=GENERATOR_PATTERN)]], Field(min_length=1)]
+    """openai:MODEL or anthropic:MODEL, with @URL for another endpoint of that protocol; several take turns."""
+    pairs: Count = 50
+    """How many pairs are asked for."""
+
+
+class Controls(Options):
+    """Directions of the probe's length that should do nothing: orthogonal to it and, on organisms, to the planted one."""
+
+    random: Annotated[int, Field(ge=0)] = 2
+    """Random unit directions."""
+    shuffled: Annotated[int, Field(ge=0)] = 1
+    """Directions fitted with the labels of a random half of the training groups flipped."""
+
+    def arms(self) -> list[str]:
+        """Their names in paths and tables."""
+        counts = {"random": self.random, "shuffled": self.shuffled}
+        return [f"{kind}-{number}" for kind, count in counts.items() for number in range(1, count + 1)]
+
+
+class Criteria(Options):
+    """The bars of the verdict, fixed before the run and hashed into the report."""
+
+    auroc: Share = 0.9
+    """Least held-out AUROC of the selected layer."""
+    gap: Share = 0.2
+    """Least AUROC above the mean AUROC of random directions."""
+    permutation_p: Share = 0.05
+    """Most permutation p of the selected layer, the choice of the layer included, Holm-corrected over models."""
+    ablation_drop: Share = 0.15
+    """Most AUROC lost to the lexical ablation, and to taking out what length and formatting predict."""
+    scenario_drop: Share = 0.15
+    """Most AUROC lost, on average, in a scenario that the probe was not fitted on."""
+    trend_alpha: Annotated[float, Field(gt=0)] = 5.0
+    """The dose-response trend is tested over |alpha| up to this, in the study's unit."""
+    trend_p: Share = 0.05
+    """Most stratified permutation p of the trend, Holm-corrected over models and layers."""
+    rate_change: Share = 0.2
+    """Least change of the positive rate from the lowest to the highest alpha of the trend range."""
+    baseline_coherent: Share = 0.5
+    """Least coherent share of unsteered texts; below it no steering verdict is given."""
+
+
+class Resources(Options):
+    """What a job may use."""
+
+    batch_rows: Count = 512
+    """Most rows of a generation batch; what fits into memory is found out."""
+    gpus: Annotated[int, Field(ge=0)] = 0
+    """GPUs of a job that loads a model."""
+    mem_mb: Count = 2000
+    """Host memory of a job without a model, and the part of a model job that does not depend on the model's size."""
+    runtime: Count = 60
+    """Minutes of a job's first attempt with a model of up to 8 billion parameters; larger ones get more in proportion."""
+    temp_weights: bool = False
+    """Fetch a hub model's weights below results/weights, for small disks: they are deleted when its jobs are done."""
+    price_per_gpu_hour: Annotated[float, Field(ge=0)] | None = None
+    """Price for the report's cost table; none prints hours only."""

@@ -1,0 +1,124 @@
+"""Pairs of a user's own: any column names, JSONL, CSV or Parquet, and an error that names the row."""
+
+import csv
+import json
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT, World
+
+from probesteer.concepts.card import cluster_names, data_card
+from probesteer.concepts.pairs import load_pairs
+from probesteer.errors import InputError
+from probesteer.files.digests import file_digest
+
+SHIPPED = load_pairs(ROOT / "resources/concepts/empathy_grammar/pairs.jsonl")
+COLUMNS = {"positive": "warm", "negative": "cold", "scenario": "where"}
+ROWS = [{"warm": pair.positive, "cold": pair.negative, "where": f"At {pair.scenario}!", "note": "x"} for pair in SHIPPED]
+
+
+def write(path: Path, rows: list[dict]) -> Path:
+    if path.suffix == ".csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_file_with_foreign_columns_is_the_same_pairs_in_every_format(suffix, tmp_path):
+    pairs = load_pairs(write(tmp_path / f"mine{suffix}", ROWS), COLUMNS)
+    assert [(pair.positive, pair.negative) for pair in pairs] == [(pair.positive, pair.negative) for pair in SHIPPED]
+    assert (pairs[0].id, pairs[0].scenario) == ("row-1", f"At_{SHIPPED[0].scenario}_")
+    for scenario in {pair.scenario for pair in pairs}:
+        splits = [pair.split for pair in pairs if pair.scenario == scenario]
+        assert splits.count("test") == round(0.3 * len(splits))
+
+
+def test_without_scenarios_four_parts_stand_for_them(tmp_path):
+    rows = [{"positive": pair.positive, "negative": pair.negative} for pair in SHIPPED]
+    pairs = load_pairs(write(tmp_path / "mine.csv", rows), {})
+    assert {pair.scenario for pair in pairs} == {"part-1", "part-2", "part-3", "part-4"}
+    assert {(pair.scenario, pair.split) for pair in pairs} >= {("part-1", "train"), ("part-4", "test")}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"warm": "  "}, "row 3: positive is blank"),
+        ({"cold": ROWS[2]["warm"]}, "row 3: .* occurs already in row 3"),
+        ({"warm": ROWS[0]["warm"]}, "row 3: .* occurs already in row 1"),
+    ],
+)
+def test_a_bad_row_is_named(change, says, tmp_path):
+    rows = [dict(row) for row in ROWS]
+    rows[2] |= change
+    with pytest.raises(InputError, match=says):
+        load_pairs(write(tmp_path / "mine.csv", rows), COLUMNS)
+
+
+def test_a_missing_column_and_a_broken_file_are_one_line(tmp_path):
+    path = write(tmp_path / "mine.csv", ROWS)
+    with pytest.raises(InputError, match="row 1: there is no column 'hot'; there are warm, cold, where, note"):
+        load_pairs(path, COLUMNS | {"positive": "hot"})
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="not a readable parquet file"):
+        load_pairs(broken, COLUMNS)
+    with pytest.raises(InputError, match="No such file"):
+        load_pairs(tmp_path / "none.csv", COLUMNS)
+
+
+def test_the_data_card_tells_length_and_format_apart():
+    plain = [pair.model_copy(update={"positive": "a b c d", "negative": "a b"}) for pair in SHIPPED]
+    card = data_card(plain, cluster_names(plain)).set_index("split").loc["train"]
+    assert card["words_positive"] == 4 and card["words_negative"] == 2 and card["longer_positive"] == 1
+    assert card["formatted_positive"] == 0 and card["clusters"] == 1
+    marked = [pair.model_copy(update={"positive": f"**{pair.positive}**"}) for pair in SHIPPED]
+    assert data_card(marked, cluster_names(marked))["formatted_positive"].tolist() == [1, 1]
+
+
+def test_a_users_csv_runs_through_detection_with_one_stanza(fresh: World):
+    write(fresh.folder / "mine.csv", ROWS)
+    study = fresh.study(pairs={"file": "mine.csv", "columns": COLUMNS}, steering_layers=[], layers=[-1, 2, 3])
+    fresh.run(study)
+    council = fresh.folder / "results/small/council"
+    detection = pd.read_csv(council / "tables/detection.csv").set_index("layer")
+    assert detection.loc[3, "auroc"] > 0.9 and fresh.plan(study) == {}
+    assert pd.read_csv(council / "tables/data.csv")["pairs"].sum() == len(ROWS)
+    assert "mine.csv" in (council / "report.md").read_text()
+
+
+def test_a_study_with_a_bad_file_of_pairs_ends_at_once_in_one_line(fresh: World):
+    rows = [dict(row) for row in ROWS]
+    rows[4]["cold"] = ""
+    write(fresh.folder / "mine.csv", rows)
+    done = fresh.snakemake("-n", "--configfile", fresh.study(pairs={"file": "mine.csv", "columns": COLUMNS}))
+    assert done.returncode == 2 and "mine.csv, row 5: negative" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_pairs_with_an_address_and_a_digest_are_downloaded_and_checked(fresh: World, tmp_path):
+    (tmp_path / "served").mkdir()
+    served = write(tmp_path / "served/mine.csv", ROWS)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(served.parent))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    pairs = {"file": "mine.csv", "columns": COLUMNS, "url": f"http://127.0.0.1:{server.server_port}/mine.csv"}
+    options = {"steering_layers": [], "layers": [-1, 3], "ablations": 0}
+    done = fresh.snakemake("--configfile", fresh.study(pairs={**pairs, "sha256": "0" * 64}, **options))
+    assert done.returncode != 0 and not (fresh.folder / "mine.csv").exists()
+    assert "nothing was kept" in (fresh.folder / "results/small/logs/download/pairs.log").read_text()
+    study = fresh.study(pairs={**pairs, "sha256": file_digest(served)}, **options)
+    assert fresh.plan(study)["download"] == 1
+    fresh.run(study)
+    assert (fresh.folder / "mine.csv").read_bytes() == served.read_bytes() and fresh.plan(study) == {}
+    server.shutdown()

@@ -1,0 +1,95 @@
+"""The shipped organisms are what their recipes say, and training is repeatable."""
+
+import json
+import random
+import re
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from conftest import ORGANISMS, ROOT
+from safetensors.numpy import load_file
+
+from probesteer.concepts import grammar
+from probesteer.files.digests import file_digest
+from probesteer.lm.load import render_prompt
+from probesteer.lm.train import ORGANISMS as RECIPES
+from probesteer.lm.train import PLANT_BLOCK, encode, save_organism, write_document
+
+NAMES = sorted(RECIPES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_are_small_and_match_their_recipe(name):
+    folder = ORGANISMS / name
+    made = json.loads((folder / "recipe.json").read_text())
+    assert {key: made[key] for key in asdict(RECIPES[name])} == asdict(RECIPES[name])
+    assert made["weights_sha256"] == file_digest(folder / "model.safetensors")
+    assert (folder / "model.safetensors").stat().st_size <= 2_000_000
+    assert 0 < made["final_loss"] < 0.3
+
+
+def test_three_architectures_and_a_negative_control():
+    planted = {recipe.architecture for recipe in RECIPES.values() if recipe.planted}
+    assert planted == {"llama", "qwen2", "phi3"}
+    assert not RECIPES["control"].planted and not (ORGANISMS / "control/planted.safetensors").exists()
+
+
+def test_the_planted_direction_is_a_unit_vector():
+    for name in NAMES:
+        if RECIPES[name].planted:
+            direction = load_file(ORGANISMS / name / "planted.safetensors")[f"direction.{PLANT_BLOCK}"]
+            assert np.linalg.norm(direction) == pytest.approx(1, abs=1e-5)
+
+
+def test_training_is_repeatable_bit_for_bit(tmp_path):
+    short = replace(RECIPES["llama"], documents=160)
+    for name in "ab":
+        save_organism(short, tmp_path / name)
+    first, second = (file_digest(tmp_path / name / "model.safetensors") for name in "ab")
+    assert first == second
+
+
+def test_the_shipped_concept_is_what_the_grammar_writes(tmp_path):
+    grammar.write_concept(tmp_path)
+    for name in ("concept.yaml", "pairs.jsonl"):
+        assert (tmp_path / name).read_text() == (ROOT / "resources/concepts/empathy_grammar" / name).read_text()
+
+
+def test_both_sides_of_a_pair_use_the_same_words_but_for_the_cue():
+    rng = random.Random(0)
+    cues = {*grammar.PERSON_CUES, *grammar.GOAL_CUES}
+    for _ in range(50):
+        positive, negative = grammar.contrast(rng, "the old man", "the route", 2)
+        words = [sorted(set(re.findall(r"\w+", side)) - cues) for side in (positive, negative)]
+        assert words[0] == words[1]
+        assert grammar.stances(positive) == (2, 0) and grammar.stances(negative) == (0, 2)
+
+
+def test_cues_agree_with_the_stance_in_their_share():
+    rng = random.Random(0)
+    agree = np.mean([grammar.cue(rng, True).split()[2] in grammar.PERSON_CUES for _ in range(4000)])
+    assert agree == pytest.approx(grammar.CUE_AGREEMENT, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "I put the old man before.", "I put the old man before the lost child.", "route before man"]
+)
+def test_malformed_commitments_count_for_nothing(text):
+    assert grammar.stances(text) == (0, 0)
+
+
+def test_slots_weigh_more_than_the_prompt_in_training(organism):
+    rng = random.Random(0)
+    document = next(d for d in iter(lambda: write_document(rng), None) if d.prompt)
+    encoded = encode(organism[1], document)
+    assert len(encoded.ids) == len(encoded.weights) == len(encoded.response)
+    assert set(encoded.weights) == {0.3, 1.0, 8.0}
+
+
+def test_the_chat_template_is_the_one_of_the_training_documents(organism):
+    rng = random.Random(1)
+    document = next(d for d in iter(lambda: write_document(rng), None) if d.prompt)
+    system, user = document.prompt.removeprefix("<|system|>").removesuffix("<|assistant|>").split("<|user|>")
+    assert render_prompt(organism[1], system, user) == f"<s>{document.prompt}"
+    assert render_prompt(organism[1], "a", "b", chat_template=False) == "a\n\nb\n\n"

@@ -1,0 +1,159 @@
+"""The report shows untrusted text inertly, in one self-contained page; the council judges by rule."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from probesteer.report.council import deliberate, judge_trends, select_layers
+from probesteer.report.evidence import Evidence
+from probesteer.report.page import escape_markdown, markdown_table, plain, to_html
+from probesteer.study.sections import Criteria
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "![x](http://evil.example/x.png)",
+    "[click](javascript:alert(1))",
+    "a | b\n| c | d",
+    "`code` *bold* __under__ ~~strike~~ $x$",
+    "&lt;img src=x onerror=alert(1)&gt;",
+    "\x00\x1b[31mred\u202eright-to-left",
+    "# heading\n\n> quote",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_stays_text(text, tmp_path):
+    html = to_html(markdown_table(pd.DataFrame({"text": [text], "next": ["cell"]})), tmp_path, "t")
+    cells = re.findall(r"<td>(.*?)</td>", html, re.S)
+    assert len(cells) == 2 and cells[1] == "cell"
+    assert not re.search(r"<(?!/?td)", cells[0]), "no markup inside the cell"
+    assert not re.search(r"[\x00-\x08\x1b\u202e]", cells[0])
+
+
+def test_escaping_keeps_plain_words_and_numbers_readable():
+    assert escape_markdown("The light is low. I put (a) before b, -0.5.") == "The light is low. I put (a) before b, -0.5."
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.5, "0.5"),
+        (1.0, "1"),
+        (0.12345, "0.123"),
+        (0.012345, "0.0123"),
+        (0.0, "0"),
+        (-2.0, "-2"),
+        (float("nan"), ""),
+        (None, ""),
+        (True, "yes"),
+        (3, "3"),
+    ],
+)
+def test_numbers_are_shown_with_three_decimals(value, shown):
+    assert plain(value) == shown
+
+
+def test_the_page_is_self_contained(finished):
+    html = (finished.folder / "results/small/council/report.html").read_text()
+    assert not re.search(r"<(script|link|iframe)|https?://", html)
+    sources = re.findall(r'src="([^"]{0,30})', html)
+    assert len(sources) == 2 and all(source.startswith("data:image/png;base64,") for source in sources)
+
+
+def test_numbers_of_the_report_stand_in_its_tables(finished):
+    council = finished.folder / "results/small/council"
+    report = (council / "report.md").read_text()
+    for row in pd.read_csv(council / "tables/detection.csv").itertuples():
+        interval = f"{plain(float(row.auroc))} [{plain(float(row.auroc_lower))}, {plain(float(row.auroc_upper))}]"
+        assert f"| llama | {row.layer} | {escape_markdown(interval)} |" in report
+
+
+def detection_rows(**changes: float) -> pd.DataFrame:
+    row = {
+        "model": "m",
+        "auroc": 0.98,
+        "auroc_lower": 0.93,
+        "auroc_upper": 1.0,
+        "gap": 0.48,
+        "dprime": 3.0,
+        "dprime_null_upper": 0.5,
+        "purity": 0.9,
+        "purity_p": 0.001,
+        "permutation_auroc": 0.5,
+        "random_auroc_p95": 0.7,
+        "matched_auroc_p95": 0.7,
+        "participation_ratio": 30.0,
+        "top_share": 0.1,
+        "std_positive": 1.0,
+        "std_negative": 1.0,
+        "test_groups": 20,
+    }
+    return pd.DataFrame(
+        [{**row, "layer": layer, "cv_auroc": cv, **changes} for layer, cv in ((0, 0.6), (1, 0.9), (2, 0.9))]
+        + [{**row, "layer": -1, "cv_auroc": 1.0, "auroc": 0.6}]
+    )
+
+
+def selection_rows(p: float, model: str = "m") -> pd.DataFrame:
+    return pd.DataFrame([{"model": model, "selected_layer": 1.0, "selection_p": p, "nested_auroc": 0.95}])
+
+
+def verdict(detection: pd.DataFrame, steerable: bool | None, selection_p: float = 0.001, details: Sequence[dict] = ()) -> dict:
+    criteria = Criteria()
+    trend = pd.DataFrame()
+    if steerable is not None:
+        row = {"model": "m", "layer": 1, "spearman_min": 0.3, "spearman_mean": 0.4, "p": 0.001, "rate_change": 0.6}
+        row |= {"detectable_change": 0.1, "units": 100}
+        rates = pd.DataFrame(
+            [{"model": "m", "layer": 1, "scenario": "s", "alpha": 0, "coherent_published": 1.0, "positive": 0.5}]
+        )
+        trend = judge_trends(pd.DataFrame([row | ({} if steerable else {"spearman_min": -0.1})]), rates, criteria)
+    council = select_layers(detection, selection_rows(selection_p), criteria)
+    evidence = Evidence(criteria, council, detection, pd.DataFrame(details), trend)
+    return deliberate(evidence)[1].iloc[0].to_dict()
+
+
+@pytest.mark.parametrize(
+    ("changes", "steerable", "expected"),
+    [
+        ({}, True, "GREEN"),
+        ({}, None, "GREEN"),
+        ({}, False, "AMBER"),
+        ({"auroc": 0.8}, True, "AMBER"),
+        ({"auroc": 0.8}, False, "RED"),
+        ({"gap": 0.1}, None, "RED"),
+        ({"random_auroc_p95": 0.99}, True, "AMBER"),
+        ({"std_positive": np.nan}, True, "AMBER"),
+        ({"test_groups": 3}, True, "AMBER"),
+    ],
+)
+def test_the_verdict_follows_from_the_rules(changes, steerable, expected):
+    assert verdict(detection_rows(**changes), steerable)["verdict"] == expected
+
+
+def test_a_choice_that_permuted_labels_make_as_well_is_red():
+    assert verdict(detection_rows(), False, selection_p=0.5)["verdict"] == "RED"
+
+
+def test_a_surface_baseline_at_the_bar_cannot_be_green():
+    """The keyword count of the published pairs reaches AUROC 1.0 without any model."""
+    row = {"model": "m", "layer": pd.NA, "metric": "surface_auroc", "of": "keyword count", "estimate": 0.91}
+    judged = verdict(detection_rows(), True, details=[row])
+    assert judged["verdict"] == "AMBER" and "surface baselines" in judged["failed_checks"]
+    assert verdict(detection_rows(), True, details=[row | {"estimate": 0.6}])["verdict"] == "GREEN"
+
+
+def test_words_that_do_as_well_as_the_block_cannot_be_green():
+    rows = detection_rows()
+    rows.loc[rows["layer"] == -1, "auroc"] = 0.99
+    judged = verdict(rows, True)
+    assert judged["verdict"] == "AMBER" and "embeddings alone" in judged["failed_checks"]
+
+
+def test_p_values_are_corrected_over_models():
+    two = pd.concat([detection_rows(), detection_rows().assign(model="n")])
+    chosen = pd.concat([selection_rows(0.03), selection_rows(0.03, "n")])
+    assert select_layers(two, chosen, Criteria())["detected"].tolist() == [False, False]

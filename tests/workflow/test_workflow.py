@@ -1,0 +1,200 @@
+"""Runs of the DAG: a report comes out, and a change costs only what depends on it."""
+
+import csv
+import json
+import shutil
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from conftest import ROOT, World
+
+from probesteer.files.tables import FINGERPRINT, read_footer, write_table
+
+TWO_MODELS = [{"name": name, "source": f"resources/organisms/{name}"} for name in ("llama", "qwen2")]
+
+
+def table(world: World, name: str, study: str = "small") -> pd.DataFrame:
+    return pd.read_csv(world.folder / f"results/{study}/council/tables/{name}.csv")
+
+
+def test_a_study_ends_in_a_report_with_every_table(finished):
+    council = finished.folder / "results/small/council"
+    report = (council / "report.md").read_text()
+    assert report.startswith("> **Model organisms: success here is by construction.**")
+    assert {path.name for path in (council / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in ("auroc_by_layer", "dose_response") for kind in ("png", "svg")
+    }
+    assert table(finished, "cells")["verified_cells"].tolist() == [2 * 3 + 2 * 2 * 4]
+    assert set(table(finished, "cost")["phase"]) == {"activations", "steering", "probe, detect, score"}
+    assert set(table(finished, "examples")["sample"]) == {0}
+
+
+def test_the_dose_is_given_in_three_units(finished):
+    doses = table(finished, "dose_response").query("alpha == 5").iloc[0]
+    assert doses["dose_absolute"] == 5
+    assert 0.1 < doses["dose_separation"] < 3 and 0.1 < doses["dose_residual"] < 3
+
+
+def test_examples_are_quoted_from_their_cells(finished):
+    for row in table(finished, "examples").itertuples():
+        arm = "arm=baseline/model=llama" if row.alpha == 0 else f"arm=probe/model=llama/layer={row.layer}"
+        dose = "" if row.alpha == 0 else f"alpha={row.alpha:g}/"
+        path = finished.folder / f"results/small/steering/{arm}/scenario={row.scenario}/{dose}cell.parquet"
+        assert pq.read_table(path)["text"].to_pylist()[row.sample] == row.text
+
+
+def test_nothing_changed_plans_no_job(finished):
+    assert finished.plan(finished.folder / "config/studies/small.yaml") == {}
+
+
+def test_one_more_alpha_computes_only_its_cells(world):
+    before = world.cells()
+    study = world.study(alphas=[-5, 0, 2.5, 5])
+    jobs = world.plan(study)
+    assert {rule for rule in jobs if rule not in ("texts", "score", "effects", "aggregate", "all")} == {"steer_1"}
+    world.run(study)
+    after = world.cells()
+    assert {path: after[path] for path in before} == before
+    assert {path.parts[-2] for path in set(after) - set(before)} == {"alpha=2.5"}
+    log = (world.folder / "results/small/logs/steer/llama.3.log").read_text()
+    assert "16 of 24 cells are up to date, 8 to compute" in log
+
+
+def test_one_more_model_runs_only_its_own_jobs_and_the_aggregate(world):
+    done = world.snakemake("-n", "--configfile", world.study(models=TWO_MODELS))
+    wildcards = [line for line in (done.stdout + done.stderr).splitlines() if "wildcards:" in line]
+    assert wildcards and all("model=qwen2" in line for line in wildcards)
+    jobs = world.plan(world.folder / "config/studies/small.yaml")
+    assert jobs == {
+        **dict.fromkeys(
+            ("model", "activations", "baseline", "probe", "detect", "steer_1", "texts", "effects", "aggregate", "all"), 1
+        ),
+        "score": 2,
+    }
+
+
+def test_a_removed_alpha_does_not_come_back(world):
+    world.run(world.study(alphas=[0, 5]))
+    assert any("alpha=-5" in str(path) for path in world.cells())
+    assert set(table(world, "dose_response")["alpha"]) == {0, 5}
+
+
+def test_lost_snakemake_records_recompute_no_cell(world):
+    before = world.cells()
+    shutil.rmtree(world.folder / ".snakemake")
+    study = world.folder / "config/studies/small.yaml"
+    assert world.plan(study) == {}
+    world.run(study, "--forcerun", "steer_1", "baseline")
+    assert world.cells() == before
+    for log in ("steer/llama.3.log", "baseline/llama.log"):
+        assert "0 to compute" in (world.folder / "results/small/logs" / log).read_text()
+
+
+def test_a_lost_cell_is_computed_again_the_same_and_alone(world):
+    before = world.cells()
+    lost = next(path for path in before if "alpha=5" in str(path))
+    (world.folder / "results/small/steering" / lost).unlink()
+    world.run(world.folder / "config/studies/small.yaml")
+    after = world.cells()
+    assert {path: data for path, data in after.items() if path != lost} == {p: d for p, d in before.items() if p != lost}
+    same = [pq.read_table(world.folder / "results/small/steering" / lost).to_pydict()["text"]]
+    (world.folder / "lost.parquet").write_bytes(before[lost])
+    assert same == [pq.read_table(world.folder / "lost.parquet").to_pydict()["text"]]
+
+
+@pytest.mark.parametrize(
+    "victim",
+    [
+        "steering/arm=probe/model=llama/layer=3/scenario=the_duel/alpha=5/cell.parquet",
+        "detection/model=llama/detection.parquet",
+    ],
+    ids=["cell", "detection"],
+)
+def test_a_foreign_result_stops_the_report_until_it_is_deleted(world, victim):
+    study = world.folder / "config/studies/small.yaml"
+    path = world.folder / "results/small" / victim
+    write_table(pq.read_table(path, partitioning=None), path, {"other": "inputs"})
+    done = world.snakemake("--configfile", study, "--forcerun", "aggregate")
+    assert done.returncode != 0
+    log = (world.folder / "results/small/council/aggregate.log").read_text()
+    assert victim in log and "made from other inputs" in log and "delete it" in log
+    path.unlink()
+    world.run(study)
+
+
+def test_a_comment_edit_in_the_package_plans_no_job(world):
+    copy = world.folder / "package"
+    shutil.copytree(ROOT / "src", copy)
+    for path in copy.rglob("*.py"):
+        path.write_text(path.read_text() + "\n# a comment\n")
+    study = world.folder / "config/studies/small.yaml"
+    assert world.plan(study, PYTHONPATH=str(copy)) == {}
+
+
+def test_two_studies_share_activations_and_no_cells(world):
+    before = world.cells()
+    other = world.study("other", samples=2)
+    jobs = world.plan(other)
+    assert not {"model", "activations"} & set(jobs) and {"steer_1", "baseline"} <= set(jobs)
+    world.run(other)
+    assert world.cells() == before
+    assert world.plan(world.study()) == {} and world.plan(world.study("other", samples=2)) == {}
+    first, second = world.cells("small"), world.cells("other")
+    assert set(first) == set(second) and all(first[path] != second[path] for path in first)
+
+
+def test_a_changed_pair_file_recomputes_what_depends_on_it(world):
+    pairs = world.folder / "resources/concepts/empathy_grammar/pairs.jsonl"
+    lines = pairs.read_text().splitlines()
+    changed = json.loads(lines[0])
+    changed["positive"] += " I look around."
+    pairs.write_text("\n".join([json.dumps(changed), *lines[1:]]) + "\n")
+    jobs = world.plan(world.folder / "config/studies/small.yaml")
+    assert jobs == {
+        **dict.fromkeys(("pairs", "activations", "probe", "detect", "steer_1", "texts", "effects", "aggregate", "all"), 1),
+        "score": 2,
+    }
+    before = world.cells()
+    world.run(world.folder / "config/studies/small.yaml")
+    after = world.cells()
+    assert all((after[path] == before[path]) == ("layer=3" not in path.parts) for path in before)
+
+
+def test_an_edited_prompt_recomputes_only_its_scenario(world):
+    concept = world.folder / "resources/concepts/empathy_grammar/concept.yaml"
+    loaded = yaml.safe_load(concept.read_text())
+    loaded["scenarios"]["the_maze"]["prompt"] += " I see the exit."
+    concept.write_text(yaml.safe_dump(loaded))
+    before = world.cells()
+    world.run(world.folder / "config/studies/small.yaml")
+    after = world.cells()
+    assert {path.parts[-3 if "alpha" in str(path) else -2] for path in before if before[path] != after[path]} == {
+        "scenario=the_maze"
+    }
+
+
+def test_cells_hold_no_axes_and_carry_their_fingerprint(finished):
+    for path in finished.cells():
+        whole = finished.folder / "results/small/steering" / path
+        assert pq.read_schema(whole).names == ["sample", "text", "tokens", "ended", "nll"]
+        assert len((read_footer(whole) or {})[FINGERPRINT]) == 64
+
+
+def test_the_snakemake_report_is_written(finished, tmp_path):
+    done = finished.snakemake("--configfile", "config/studies/small.yaml", "--report", tmp_path / "report.html")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Council" in (tmp_path / "report.html").read_text()
+
+
+def test_success_rates_in_the_report_are_those_of_the_verb(finished, tmp_path):
+    from probesteer.cli import main
+
+    scores = finished.folder / "results/small/scores/model=llama/scorer=published/scores.parquet"
+    assert main(["effects", str(scores), "--rule", "published", "--output", str(tmp_path / "effects.csv")]) == 0
+    verb = {row["scenario"]: float(row["success_rate"]) for row in csv.DictReader((tmp_path / "effects.csv").open())}
+    steering = table(finished, "steering")
+    assert (
+        verb == steering.query("rule == 'published' and scorer == 'published'").set_index("scenario")["success_rate"].to_dict()
+    )
