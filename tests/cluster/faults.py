@@ -21,12 +21,13 @@ STUDY = {"resources": {"gpus": 1, "mem_mb": 1500, "batch_rows": 6}}
 TIMED = {"cost", "reassessment"}  # tables that hold times
 VERBS = {"activations": "activations", "baseline": "baseline", "steer": "steer", "probe": "detect", "score": "score"}
 # What is not there yet when a rule's jobs are submitted, below results/
+REST = ["small/texts", "small/scores", "small/effects", "small/council"]
 LATER = {
     "activations": ["activations", "small/*"],
-    "baseline": ["small/steering/arm=baseline", "small/steering/arm=prompted*", "small/texts", "small/scores", "small/council"],
-    "probe": ["small/probes", "small/detection", "small/steering", "small/texts", "small/scores", "small/council"],
-    "steer": ["small/steering/arm=*/model=*/layer=*", "small/texts", "small/scores", "small/council"],
-    "score": ["small/texts", "small/scores", "small/council"],
+    "baseline": ["small/steering/arm=baseline", "small/steering/arm=prompted*", *REST],
+    "probe": ["small/probes", "small/detection", "small/steering", *REST],
+    "steer": ["small/steering/arm=*/model=*/layer=*", *REST],
+    "score": REST,
     "finished": [],
 }
 
