@@ -75,6 +75,29 @@ def test_one_more_model_runs_only_its_own_jobs_and_the_aggregate(world):
     }
 
 
+DOWNSTREAM = {"texts": 1, "score": 2, "effects": 1, "aggregate": 1, "all": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "jobs"),
+    [
+        ({"layers": [-1, 2, 3]}, {"detect": 1, "aggregate": 1, "all": 1}),
+        ({"layers": [-1, 2, 3], "steering_layers": [2, 3]}, {"detect": 1, "probe": 1, "steer_1": 1, **DOWNSTREAM}),
+        ({"scenarios": ["the_maze", "the_duel", "the_listener"]}, {"baseline": 1, "steer_1": 1, **DOWNSTREAM}),
+        ({"scenarios": ["the_maze"]}, DOWNSTREAM),
+        ({"alphas": [-5, 0]}, DOWNSTREAM),
+        ({"scorers": ["grammar"]}, {"effects": 1, "aggregate": 1, "all": 1}),
+        ({"resources": {"batch_rows": 3, "mem_mb": 1000, "runtime": 9}}, {"aggregate": 1, "all": 1}),
+        ({"criteria": {"auroc": 0.8}}, {"aggregate": 1, "all": 1}),
+    ],
+    ids=["layer", "steered layer", "scenario", "fewer scenarios", "fewer alphas", "fewer scorers", "resources", "criterion"],
+)
+def test_a_change_plans_what_depends_on_it_and_nothing_else(options, jobs, finished, tmp_path):
+    study = yaml.safe_load((finished.folder / "config/studies/small.yaml").read_text())
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study | options))
+    assert finished.plan(tmp_path / "study.yaml") == jobs
+
+
 def test_a_removed_alpha_does_not_come_back(world):
     world.run(world.study(alphas=[0, 5]))
     assert any("alpha=-5" in str(path) for path in world.cells())

@@ -21,6 +21,7 @@ from probesteer.files.cards import read_card
 from probesteer.files.digests import digest
 from probesteer.files.seal import is_whole
 from probesteer.files.tables import FOREIGN, read_table, require_fresh
+from probesteer.report.views import wide
 from probesteer.steering.texts import texts_inputs, verified_cells
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
@@ -155,15 +156,3 @@ def detection_tables(study: Study) -> dict[str, pd.DataFrame]:
         "selection": wide(single[single["layer"].isna()], ["model"]),
         "details": long.loc[long["of"] != "", columns].astype({"layer": "Int64"}).reset_index(drop=True),
     }
-
-
-def wide(long: pd.DataFrame, index: list[str]) -> pd.DataFrame:
-    """One row per `index`, and per metric a column with its estimate and, where they are known, its bounds; in order."""
-    metrics, keys = long["metric"].unique(), long[index].drop_duplicates()
-    pivoted = long.pivot(index=index, columns="metric", values=["estimate", "lower", "upper"])
-    columns = {}
-    for metric in metrics:
-        columns[metric] = pivoted["estimate", metric]
-        if pivoted["lower", metric].notna().any():
-            columns[f"{metric}_lower"], columns[f"{metric}_upper"] = pivoted["lower", metric], pivoted["upper", metric]
-    return keys.merge(pd.DataFrame(columns).reset_index(), on=index, how="left").reset_index(drop=True)

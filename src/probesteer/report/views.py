@@ -19,16 +19,20 @@ def selected_details(details: pd.DataFrame, council: pd.DataFrame) -> pd.DataFra
 
 def spread_details(details: pd.DataFrame, metrics: Sequence[str], by: Sequence[str] = ("model", "of")) -> pd.DataFrame:
     """The metrics by model and what each row is of, or by the latter alone, one column a metric, with the bounds."""
-    rows = [
-        {"model": row.model, "of": row.of, row.metric: row.estimate}
-        | ({f"{row.metric}_lower": row.lower, f"{row.metric}_upper": row.upper} if pd.notna(row.lower) else {})
-        for row in details[details["metric"].isin(metrics)].itertuples()
-    ]
-    return (
-        pd.DataFrame(rows).drop(columns={"model", "of"} - {*by}).groupby([*by], sort=False).first().reset_index()
-        if rows
-        else pd.DataFrame()
-    )
+    rows = details[details["metric"].isin(metrics)].drop_duplicates([*by, "metric"])
+    return wide(rows, by) if len(rows) else rows
+
+
+def wide(long: pd.DataFrame, index: Sequence[str]) -> pd.DataFrame:
+    """One row per `index`, and per metric a column with its estimate and, where they are known, its bounds; in order."""
+    metrics, keys = long["metric"].unique(), long[[*index]].drop_duplicates()
+    pivoted = long.pivot(index=[*index], columns="metric", values=["estimate", "lower", "upper"])
+    columns = {}
+    for metric in metrics:
+        columns[metric] = pivoted["estimate", metric]
+        if pivoted["lower", metric].notna().any():
+            columns[f"{metric}_lower"], columns[f"{metric}_upper"] = pivoted["lower", metric], pivoted["upper", metric]
+    return keys.merge(pd.DataFrame(columns).reset_index(), on=[*index], how="left").reset_index(drop=True)
 
 
 def sceptic_table(council: pd.DataFrame, details: pd.DataFrame) -> pd.DataFrame:
