@@ -23,7 +23,7 @@ def aggregate(world: World, monkeypatch, capsys):
         study = json.loads(Path("results/small/study.json").read_text())
         Path("study.json").write_text(json.dumps(study | options))
         code = main(["aggregate", "--study", "study.json", "--output", "report"])
-        out, err = capsys.readouterr()
+        _out, err = capsys.readouterr()
         assert code == (2 if err else 0) and err.count("\n") == bool(err)
         return err
 
