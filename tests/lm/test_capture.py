@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from probesteer.errors import InputError
+from probesteer.lm import capture as engine
 from probesteer.lm.blocks import decoder_blocks
 from probesteer.lm.capture import POOLINGS, capture, captured_windows, pooled_activations
-from probesteer.lm.capture import capture as engine
 from probesteer.lm.load import encode_prompt, render_prompt
 from probesteer.study.options import EMBEDDINGS
 

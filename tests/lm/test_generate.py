@@ -12,13 +12,13 @@ from scipy.stats import chisquare, kstest
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from probesteer.errors import InputError
+from probesteer.lm import generate as engine
 from probesteer.lm.blocks import decoder_blocks
 from probesteer.lm.engine.batch import pad_rows
 from probesteer.lm.engine.cache import cached_bytes
 from probesteer.lm.engine.prefill import prefill
 from probesteer.lm.engine.sampling import filter_logits, gumbel_noise, row_seed, sample
 from probesteer.lm.generate import continuations, generate
-from probesteer.lm.generate import generate as engine
 from probesteer.lm.hooks import steering
 from probesteer.lm.load import load_model
 from probesteer.lm.request import Request, push_rows
