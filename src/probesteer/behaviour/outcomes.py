@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from probesteer.behaviour.effects import CELL, RULES, dose_response, mean_success, of_arm, success_rates
+from probesteer.behaviour.effects import CELL, RULES, dose_response, mean_success, of_arm, rated, success_rates
 from probesteer.behaviour.trends import control_trends, trends
 from probesteer.directions import Probe, load_probe
 from probesteer.files.tables import FINGERPRINT, read_fingerprint, read_table, write_table
@@ -16,7 +16,7 @@ from probesteer.study.cells import PROMPTED_ARMS
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
-NUMERICS = 1  # bump by hand when the same scores give other effects
+NUMERICS = 2  # bump by hand when the same scores give other effects
 
 
 def effects_inputs(study: Study, model: Model, scores: Mapping[str, str], probes: Mapping[int, Probe]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def with_doses(rates: pd.DataFrame, probes: Mapping[int, Probe], unit: str) -> p
 
 def prompting_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Rates of unsteered texts under the system prompts that ask for the behaviour or its opposite."""
-    prompted = scores[scores["arm"].isin(list(PROMPTED_ARMS))]
+    prompted = rated(scores[scores["arm"].isin(list(PROMPTED_ARMS))])
     rates = prompted.groupby(["model", "arm"])[["positive", "negative", "coherent"]].mean()
     return rates.reset_index()
 

@@ -73,6 +73,12 @@ class Concept(Options):
         return {name: scenario.user_prompt() for name, scenario in self.scenarios.items()}
 
 
+def concept_folder(named: str) -> Path:
+    """The folder of a concept that is given by its name, or by its path."""
+    folder = Path(named)
+    return folder if len(folder.parts) > 1 or (folder / CONCEPT_FILE).is_file() else CONCEPTS / named
+
+
 def load_concept(folder: Path) -> Concept:
     """Read concept.yaml of a folder. Raises InputError with file and key."""
     path = folder / CONCEPT_FILE

@@ -69,7 +69,8 @@ def noted(good: bool) -> str:
 
 def beside(row: Any) -> str:
     """The AUROC of a council row with its interval."""
-    return f"{row.auroc:.3f} [{row.auroc_lower:.3f}, {row.auroc_upper:.3f}]"
+    known = pd.notna(row.auroc_lower)
+    return f"{row.auroc:.3f}" + (f" [{row.auroc_lower:.3f}, {row.auroc_upper:.3f}]" if known else " (no interval)")
 
 
 @check("PI", "detection criterion", "council")
@@ -140,6 +141,11 @@ def statistician_nulls(evidence: Evidence) -> Findings:
 def statistician_trend(evidence: Evidence) -> Findings:
     """The rate rises with alpha in every scenario, beyond a stratified permutation null, by enough."""
     for row in evidence.trends.itertuples():
+        if pd.isna(row.steerable):
+            bar = evidence.criteria.baseline_coherent
+            text = f"{row.baseline_coherent:.2f} of the unsteered texts are coherent (bar {bar}): no steering verdict is given"
+            yield row.model, WARN, f"block {row.layer}: {text}"
+            continue
         status = graded(row.steerable, row.spearman_mean > 0)
         text = (
             f"block {row.layer}: least Spearman {row.spearman_min:.2f}, Holm p {row.p_holm:.4f}, "
@@ -283,19 +289,17 @@ def devil_geometry(evidence: Evidence) -> Findings:
 
 @check("Devil's Advocate", "control directions", "controls")
 def devil_controls(evidence: Evidence) -> Findings:
-    """No random direction of the same length may move the rate, up or down, as much as a steerable probe's does.
+    """No control direction of the same length may move the rate, up or down, as much as a steerable probe's does.
 
-    More than half as much by any control is a warning: a direction fitted on shuffled labels lies where the pairs vary, and
-    may steer with a sign of chance.
+    Directions fitted on shuffled labels included: they lie where the pairs vary, and where they steer as well, the probe's
+    effect is not the behaviour's alone. More than half as much is a warning.
     """
     arms = dict(list(evidence.controls.groupby(["model", "layer"]))) if len(evidence.controls) else {}
     for row in evidence.trends.itertuples():
         if (row.model, row.layer) in arms:
             changes = arms[row.model, row.layer].set_index("arm")["rate_change"]
-            random = changes[changes.index.str.startswith("random")].abs().max()
-            status = graded(
-                changes.abs().max() <= CONTROL_SHARE * row.rate_change, not (row.steerable and random >= row.rate_change)
-            )
+            most, steerable = changes.abs().max(), pd.notna(row.steerable) and row.steerable
+            status = graded(most <= CONTROL_SHARE * row.rate_change, not (steerable and most >= row.rate_change))
             listed = ", ".join(f"{arm} {change:+.2f}" for arm, change in changes.items())
             text = f"block {row.layer}: {listed} against {row.rate_change:+.2f}"
             yield row.model, status, text
