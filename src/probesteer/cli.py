@@ -80,7 +80,7 @@ def check(
         if lines := problems(found):
             raise InputError("\n".join(lines))
         unknown = sum(finding.status == UNKNOWN for finding in found)
-    cells = sum(len(list(study.all_cells(model))) for model in study.models)
+    cells = sum(len(cells) for model in study.models for cells in study.jobs_cells(model))
     print(f"study {study.study}: {len(study.models)} models, {cells} steering cells, concept {study.concept}; no problem found")
     if unknown:
         print(f"{unknown} of the lines above could not be checked from here")

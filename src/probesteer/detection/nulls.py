@@ -49,7 +49,7 @@ def clustering_purity(
 ) -> tuple[Estimate, Estimate, Estimate]:
     """Purity of k-means with k = 2 on all texts, mean over KMEANS_SEEDS seeds (group bootstrap); its permutation null and p."""
     labels = design.labels
-    seeds = range(seed, seed + KMEANS_SEEDS)
+    seeds = [(seed + number) % 2**32 for number in range(KMEANS_SEEDS)]
     clusters = [KMeans(2, n_init=1, random_state=s).fit_predict(activations).astype(bool) for s in seeds]
 
     def purity(agree: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ FEW_GROUPS, ENOUGH_GROUPS = 6, 12  # below 6 groups a label permutation cannot r
 CENTRED = 0.1  # from 1/2, of the mean AUROC under permuted labels: the mean of 1,000 draws strays by a tenth of that
 NESTED_SHORTFALL = 0.1  # of the nested AUROC below the interval: its folds are fitted on fewer pairs
 ENDED = 0.5  # share of unsteered texts
+UNRATED = 0.1  # share of the texts
 EXCESS = 0.1  # success rate of the published rule above the strict one: one alpha in ten
 LEAKS = 0.1  # share of the test clusters
 CONCENTRATED = 0.5  # share of the direction's squared norm in 1 % of its dimensions
@@ -186,6 +187,16 @@ def engineer_cost(evidence: Evidence) -> Findings:
     for model, rows in evidence.cost.groupby("model") if len(evidence.cost) else []:
         text = f"{rows['seconds'].sum():.0f} s, at most {rows['peak_memory_mb'].max():.0f} MB"
         yield str(model), graded(bool(rows["seconds"].notna().all())), text
+
+
+@check("Engineer", "ratings", "dose_response")
+def engineer_ratings(evidence: Evidence) -> Findings:
+    """The scorer rated every text, or nearly: which ones a judge fails on may hang on what they say."""
+    if "unrated" in evidence.rates:
+        for model, rows in evidence.rates.groupby("model"):
+            missing = rows["unrated"].sum()
+            texts = missing + rows["samples"].sum()
+            yield str(model), graded(missing == 0, missing <= UNRATED * texts), f"{missing} of {texts} texts have no rating"
 
 
 @check("Engineer", "truncation", "dose_response")
