@@ -63,6 +63,13 @@ def bootstrap_weights(groups: np.ndarray, draws: int, rng: np.random.Generator) 
     return counts[:, group].astype(np.float64)
 
 
+def defined_mean(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """The mean of the defined values along an axis, NaN where there are none."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0).sum(axis) / known.sum(axis)
+
+
 def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
     """The central 95 % of bootstrap draws, undefined draws left out; NaN where none is defined."""
     draws = draws[np.isfinite(draws)]

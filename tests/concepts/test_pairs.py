@@ -2,16 +2,21 @@
 
 import csv
 import json
+import random
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, World
 
 from probesteer.concepts.card import cluster_names, data_card
+from probesteer.concepts.duplicates import NEAR, linked, near_duplicate_clusters, shingles
 from probesteer.concepts.pairs import load_pairs
 from probesteer.errors import InputError
 from probesteer.files.digests import file_digest
@@ -107,6 +112,35 @@ def test_what_is_no_text_is_refused_with_its_place(name, content, says, tmp_path
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=says):
         load_pairs(tmp_path / name, {})
+
+
+def test_near_duplicates_are_those_of_a_comparison_of_all_pairs():
+    draw = random.Random(0)
+    base = [draw.choices("abcdefgh", k=draw.randint(1, 30)) for _ in range(6)]
+
+    def text() -> str:
+        words = list(draw.choice(base))
+        for _ in range(draw.randint(0, 3)):
+            words[draw.randrange(len(words))] = draw.choice("abcdefgh")
+        return " ".join(words[: draw.randint(1, 40)])
+
+    for _ in range(20):
+        groups = [(text(), text()) for _ in range(25)]
+        near = [
+            (i, j)
+            for i, j in combinations(range(25), 2)
+            if any(len(a & b) >= NEAR * len(a | b) for a in map(shingles, groups[i]) for b in map(shingles, groups[j]))
+        ]
+        left, right = np.array(near, dtype=int).reshape(-1, 2).T
+        assert near_duplicate_clusters(groups).tolist() == linked(left, right, 25).tolist()
+
+
+def test_an_opening_that_all_texts_share_costs_nothing_and_makes_no_duplicates():
+    draw = random.Random(0)
+    opening, words = "In a town by the sea there lived a baker who", [f"w{number}" for number in range(500)]
+    groups = [(f"{opening} {' '.join(draw.choices(words, k=60))}",) for _ in range(3000)]
+    start = time.monotonic()
+    assert len(set(near_duplicate_clusters(groups))) == 3000 and time.monotonic() - start < 10
 
 
 def test_bytes_in_parquet_are_no_text(tmp_path):

@@ -129,6 +129,27 @@ def test_scores_that_do_not_vary_give_one_half_without_an_interval():
     assert estimate == 0.5 and np.isnan(bounds).all()
 
 
+def test_a_layer_where_the_sides_coincide_has_auroc_one_half_and_no_interval():
+    _, labels, groups, train, folds = data(20, 8, 0.0)
+    result = evaluate(np.full((40, 8), 3.3, dtype=np.float32), labels, groups, train, folds)
+    assert result.auroc.estimate == 0.5 and np.isnan(result.auroc.lower)
+    assert (result.gap.estimate, result.permutation_p.estimate) == (0, 1)
+    assert np.isnan([result.dprime.estimate, result.participation_ratio.estimate, result.split_cosine.estimate]).all()
+
+
+@pytest.mark.parametrize("pairs", [4, 6, 40])
+def test_texts_that_are_groups_of_their_own_are_measured(pairs):
+    activations, labels, _, train, folds = data(pairs, 8, 4.0)
+    result = evaluate(activations, labels, np.arange(2 * pairs), train, folds)
+    assert 0 <= result.auroc.estimate <= 1 and 0 < result.permutation_p.estimate <= 1
+
+
+def test_a_single_group_a_split_gives_estimates_without_intervals():
+    activations, labels, _, train, folds = data(10, 8, 4.0)
+    result = evaluate(activations, labels, train.astype(int), train, folds)
+    assert np.isnan([result.auroc.lower, result.accuracy.lower, result.gap.upper, result.separation.lower]).all()
+
+
 def test_holm_is_stepwise_and_monotone():
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03])), [0.03, 0.06, 0.06])
     np.testing.assert_allclose(holm(np.array([0.9, 0.8])), [1, 1])

@@ -122,9 +122,9 @@ def _problem(error: Exception) -> str:
 
 
 def _openai(model: str, options: Mapping[str, Any]) -> tuple[Ask, type[Exception]]:
-    from openai import OpenAI, OpenAIError
+    from openai import DefaultHttpxClient, OpenAI, OpenAIError
 
-    client = OpenAI(**options)
+    client = OpenAI(**options, http_client=DefaultHttpxClient(follow_redirects=False))  # the key stays with its host
 
     def ask(request: Request) -> str:
         turns = [{"role": "system", "content": request.system}, {"role": "user", "content": request.user}]
@@ -140,9 +140,9 @@ def _openai(model: str, options: Mapping[str, Any]) -> tuple[Ask, type[Exception
 
 
 def _anthropic(model: str, options: Mapping[str, Any]) -> tuple[Ask, type[Exception]]:
-    from anthropic import Anthropic, AnthropicError
+    from anthropic import Anthropic, AnthropicError, DefaultHttpxClient
 
-    client = Anthropic(**options)
+    client = Anthropic(**options, http_client=DefaultHttpxClient(follow_redirects=False))
 
     def ask(request: Request) -> str:
         answer = client.messages.create(
