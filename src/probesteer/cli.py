@@ -5,15 +5,17 @@ Verbs for people take files. Verbs for the jobs of the DAG take a study, as the 
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
 from probesteer.concepts.data import check_study, with_scenarios
 from probesteer.errors import InputError
+from probesteer.patience import redacted
 from probesteer.study.experiment import Study
 from probesteer.study.load import load_study
 from probesteer.study.model import Model
@@ -78,7 +80,7 @@ def check(
         if lines := problems(found):
             raise InputError("\n".join(lines))
         unknown = sum(finding.status == UNKNOWN for finding in found)
-    cells = sum(len(list(study.all_cells(model))) for model in study.models)
+    cells = sum(len(cells) for model in study.models for cells in study.jobs_cells(model))
     print(f"study {study.study}: {len(study.models)} models, {cells} steering cells, concept {study.concept}; no problem found")
     if unknown:
         print(f"{unknown} of the lines above could not be checked from here")
@@ -128,7 +130,7 @@ def detect(
 def score(
     texts: Annotated[Path | None, typer.Argument(metavar="TEXTS.parquet", show_default=False)] = None,
     scorer: Annotated[str, typer.Option(help="published, lexical, grammar or rubric")] = "",
-    concept: Annotated[Path | None, typer.Option(help="Concept folder: its words, prompts and rubrics.")] = None,
+    concept: Annotated[str | None, typer.Option(help="Name or folder of a concept: its words, prompts, rubrics.")] = None,
     judge: Annotated[Path | None, typer.Option(help="Card of the model that rates by the rubric.")] = None,
     endpoint: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint that rates.")] = None,
     judge_name: Annotated[str | None, typer.Option(help="The model that the endpoint is asked for.")] = None,
@@ -143,7 +145,7 @@ def score(
         return score_job(*saved_model(study, model), scorer)
     if not (texts and scorer and output):
         raise typer.BadParameter("give TEXTS.parquet, --scorer and --output, or --study, --model and --scorer")
-    score_file(texts, scorer, concept, judge, (endpoint, judge_name), output)
+    print(score_file(texts, scorer, concept, judge, (endpoint, judge_name), output))
 
 
 @verb()
@@ -155,7 +157,8 @@ def agreement(
     from probesteer.behaviour.verbs import agreement_of_files
 
     found = agreement_of_files(scores, ratings)
-    print(f"kappa {found['kappa']:.3f} [{found['lower']:.3f}, {found['upper']:.3f}] on {found['texts']} texts")
+    rest = f"; {found['unmatched']} ratings are of other texts" if found["unmatched"] else ""
+    print(f"kappa {found['kappa']:.3f} [{found['lower']:.3f}, {found['upper']:.3f}] on {found['texts']} texts{rest}")
 
 
 @verb()
@@ -174,7 +177,7 @@ def effects(
         return write_effects(*saved_model(study, model))
     if not (scores and rule and output):
         raise typer.BadParameter("give SCORES.parquet, --rule and --output, or --study and --model")
-    effects_file(scores, rule, output)
+    print(effects_file(scores, rule, output))
 
 
 @verb()
@@ -326,9 +329,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return app(arguments, prog_name="probesteer", standalone_mode=False) or 0
     except (TyperException, InputError, OSError) as error:
         if "--debug" in arguments:
+            sys.excepthook = show_traceback
             raise
-        print(f"{name}: error: {message(error)}", file=sys.stderr)
+        print(redacted(f"{name}: error: {message(error)}"), file=sys.stderr)
         return 2
+
+
+def show_traceback(*error: Any) -> None:
+    """Print a traceback without the keys that the environment holds."""
+    print(redacted("".join(traceback.format_exception(*error))), end="", file=sys.stderr)
 
 
 def message(error: Exception) -> str:

@@ -2,16 +2,21 @@
 
 import csv
 import json
+import random
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, World
 
 from probesteer.concepts.card import cluster_names, data_card
+from probesteer.concepts.duplicates import NEAR, linked, near_duplicate_clusters, shingles
 from probesteer.concepts.pairs import load_pairs
 from probesteer.errors import InputError
 from probesteer.files.digests import file_digest
@@ -38,10 +43,109 @@ def write(path: Path, rows: list[dict]) -> Path:
 def test_a_file_with_foreign_columns_is_the_same_pairs_in_every_format(suffix, tmp_path):
     pairs = load_pairs(write(tmp_path / f"mine{suffix}", ROWS), COLUMNS)
     assert [(pair.positive, pair.negative) for pair in pairs] == [(pair.positive, pair.negative) for pair in SHIPPED]
-    assert (pairs[0].id, pairs[0].scenario) == ("row-1", f"At_{SHIPPED[0].scenario}_")
+    assert (pairs[0].id, pairs[0].scenario) == ("row-1", f"At {SHIPPED[0].scenario}!")
     for scenario in {pair.scenario for pair in pairs}:
         splits = [pair.split for pair in pairs if pair.scenario == scenario]
-        assert splits.count("test") == round(0.3 * len(splits))
+        assert abs(splits.count("test") - 0.3 * len(splits)) <= 1
+    assert sum(pair.split == "test" for pair in pairs) == round(0.3 * len(pairs))
+
+
+def some_rows(count: int = 10, **columns: str) -> list[dict]:
+    """Rows of short pairs; a column is a format of the row's number."""
+    texts = {"positive": "one side of {}", "negative": "the other side of {}", **columns}
+    return [{name: text.format(number) for name, text in texts.items()} for number in range(count)]
+
+
+def test_scenarios_and_ids_are_text_of_any_script_and_none_are_merged(tmp_path):
+    names = ["école", "工作", "case 工作", "case 家庭", "case_"]
+    rows = [
+        row | {"scenario": names[number % 5], "id": f"{names[number % 5]} {number}"} for number, row in enumerate(some_rows(20))
+    ]
+    pairs = load_pairs(write(tmp_path / "mine.csv", rows), {})
+    assert {pair.scenario for pair in pairs} == set(names) and [pair.id for pair in pairs] == [row["id"] for row in rows]
+
+
+@pytest.mark.parametrize("each", [1, 2, 3])
+def test_the_held_out_share_is_that_of_the_file_however_small_its_scenarios(each, tmp_path):
+    rows = [row | {"scenario": str(number // each)} for number, row in enumerate(some_rows(100))]
+    pairs = load_pairs(write(tmp_path / "mine.csv", rows), {})
+    assert sum(pair.split == "test" for pair in pairs) == 30
+
+
+def test_separators_inside_of_a_json_string_and_a_byte_order_mark_are_no_lines(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    rows = some_rows(positive="one\u2028side\u0085of {}")
+    path.write_text("\ufeff" + "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8", newline="")
+    assert [pair.positive for pair in load_pairs(path, {})] == [row["positive"] for row in rows]
+
+
+def test_an_id_may_be_its_own_text(tmp_path):
+    rows = [row | {"id": row["positive"]} for row in some_rows()]
+    assert len(load_pairs(write(tmp_path / "mine.csv", rows), {})) == 10
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("mine.CSV", ","), ("mine.tsv", "\t"), ("mine.JSONL", "")])
+def test_the_format_is_that_of_the_suffix_in_any_case(name, delimiter, tmp_path):
+    rows = some_rows()
+    lines = [delimiter.join(line) for line in ([*rows[0]], *(row.values() for row in rows))]
+    (tmp_path / name).write_text("\n".join(lines if delimiter else map(json.dumps, rows)))
+    assert len(load_pairs(tmp_path / name, {})) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("mine.csv", "positive,negative,positive\na,b,c\n", "the column 'positive' is given twice"),
+        ("mine.csv", "positive,negative\na,b,c\n", "row 1: as many fields as the header has, 2, are expected"),
+        ("mine.csv", "positive,negative\na\n", "row 1: as many fields as the header has, 2, are expected"),
+        (
+            "mine.jsonl",
+            '{"positive": "a", "positive": "b", "negative": "c"}',
+            "line 1: .* .positive is given twice",
+        ),
+        ("mine.jsonl", '{"positive": [{"role": "user"}], "negative": "c"}', "line 1: positive holds a list; text is expected"),
+        ("mine.jsonl", '{"positive": NaN, "negative": "c"}', "line 1: positive: required key is missing"),
+        ("mine.jsonl", "[" * 5000, "line 1: not a JSON object"),
+    ],
+)
+def test_what_is_no_text_is_refused_with_its_place(name, content, says, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=says):
+        load_pairs(tmp_path / name, {})
+
+
+def test_near_duplicates_are_those_of_a_comparison_of_all_pairs():
+    draw = random.Random(0)
+    base = [draw.choices("abcdefgh", k=draw.randint(1, 30)) for _ in range(6)]
+
+    def text() -> str:
+        words = list(draw.choice(base))
+        for _ in range(draw.randint(0, 3)):
+            words[draw.randrange(len(words))] = draw.choice("abcdefgh")
+        return " ".join(words[: draw.randint(1, 40)])
+
+    for _ in range(20):
+        groups = [(text(), text()) for _ in range(25)]
+        near = [
+            (i, j)
+            for i, j in combinations(range(25), 2)
+            if any(len(a & b) >= NEAR * len(a | b) for a in map(shingles, groups[i]) for b in map(shingles, groups[j]))
+        ]
+        left, right = np.array(near, dtype=int).reshape(-1, 2).T
+        assert near_duplicate_clusters(groups).tolist() == linked(left, right, 25).tolist()
+
+
+def test_an_opening_that_all_texts_share_costs_nothing_and_makes_no_duplicates():
+    draw = random.Random(0)
+    opening, words = "In a town by the sea there lived a baker who", [f"w{number}" for number in range(500)]
+    groups = [(f"{opening} {' '.join(draw.choices(words, k=60))}",) for _ in range(3000)]
+    start = time.monotonic()
+    assert len(set(near_duplicate_clusters(groups))) == 3000 and time.monotonic() - start < 10
+
+
+def test_bytes_in_parquet_are_no_text(tmp_path):
+    with pytest.raises(InputError, match="row 1: negative holds a bytes; text is expected"):
+        load_pairs(write(tmp_path / "mine.parquet", [{"positive": "a", "negative": b"b"}]), {})
 
 
 def test_without_scenarios_four_parts_stand_for_them(tmp_path):

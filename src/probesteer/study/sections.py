@@ -7,11 +7,15 @@ from pydantic import AfterValidator, Field, model_validator
 from probesteer.study.model import Model
 from probesteer.study.options import GENERATOR_PATTERN, Count, Options, Share, unique
 
+MOST_CONTROLS = 1000  # directions of a kind: each is a sweep of its own
+URL_PATTERN = r"^https?://[^\s/]\S*$"
+PAIR_FILES = (".jsonl", ".csv", ".tsv", ".parquet")
+
 
 class Sampling(Options):
     """How continuations are drawn; every setting is explicit, none is left to the model's defaults."""
 
-    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.7
+    temperature: Annotated[float, Field(ge=0)] = 0.7
     """Softmax temperature; 0 is greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus probability; 1 keeps all tokens."""
@@ -26,7 +30,7 @@ class Judge(Options):
 
     model: Model | None = None
     """A model that is loaded for it; the likeliest level is its answer."""
-    endpoint: Annotated[str, Field(pattern="^https?://")] | None = None
+    endpoint: Annotated[str, Field(pattern=URL_PATTERN)] | None = None
     """Base URL of an OpenAI-compatible endpoint, up to /v1; its key is read from PROBESTEER_JUDGE_KEY."""
     name: str | None = None
     """The model that the endpoint is asked for."""
@@ -42,8 +46,8 @@ class PairsFile(Options):
     """Pairs from a file of your own, in the place of the concept's."""
 
     file: Annotated[str, Field(min_length=1)]
-    """JSONL, CSV or Parquet, by its suffix."""
-    url: Annotated[str, Field(pattern="^https?://")] | None = None
+    """JSONL, CSV, TSV or Parquet, by its suffix."""
+    url: Annotated[str, Field(pattern=URL_PATTERN)] | None = None
     """Where the file is downloaded from, if it is; best an address that names a commit."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """SHA-256 of the download; required with url."""
@@ -55,6 +59,12 @@ class PairsFile(Options):
     """One sentence: what their positive side does."""
     words: Annotated[list[Annotated[str, Field(min_length=1)]], AfterValidator(unique)] = []
     """Words that tell their sides apart, for the lexical ablation and the keyword count; none leaves both out."""
+
+    @model_validator(mode="after")
+    def _readable(self) -> "PairsFile":
+        if not self.file.lower().endswith(PAIR_FILES):
+            raise ValueError(f"file: {self.file} ends in none of {', '.join(PAIR_FILES)}, by which it is read")
+        return self
 
     @model_validator(mode="after")
     def _pinned(self) -> "PairsFile":
@@ -75,9 +85,9 @@ class Writing(Options):
 class Controls(Options):
     """Directions of the probe's length that should do nothing: orthogonal to it and, on organisms, to the planted one."""
 
-    random: Annotated[int, Field(ge=0)] = 2
+    random: Annotated[int, Field(ge=0, le=MOST_CONTROLS)] = 2
     """Random unit directions."""
-    shuffled: Annotated[int, Field(ge=0)] = 1
+    shuffled: Annotated[int, Field(ge=0, le=MOST_CONTROLS)] = 1
     """Directions fitted with the labels of a random half of the training groups flipped."""
 
     def arms(self) -> list[str]:
