@@ -312,8 +312,16 @@ def aggregate(
     from probesteer.report import build_report
 
     of = saved(study)
-    for name, verdict in build_report(of, output or of.paths.report).items():
-        print(f"{verdict:6} {name}")
+    build_report(of, output or of.paths.report)
+
+
+@verb()
+def adopt(study: Saved) -> None:
+    """Take results without Snakemake's records for up to date where they are what the study implies; prints the others."""
+    from probesteer.report.adopt import adopt
+
+    for path in adopt(saved(study)):
+        print(path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ SHARED = ("models", "pairs", "activations", "weights")  # folders of results/
 EFFECTS = ["dose_response", "steering", "success", "trends", "controls", "prompting", "examples"]  # per steered model
 TABLES = ["models", "data", "detection", "selection", "details", "council", *EFFECTS, "cells", "cost", "checks", "verdict"]
 TABLES += ["published", "reassessment"]  # of the report
+SAVED, EVIDENCE, PAGE = "study.json", "evidence.json", "report.html"  # in the report's folder
 
 
 class Paths(NamedTuple):
