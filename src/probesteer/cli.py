@@ -226,12 +226,12 @@ def schema(output: Annotated[Path, typer.Option(help="Root of the repository.")]
 @verb()
 def download(study: Saved) -> None:
     """Download the study's file of pairs, whose SHA-256 is known."""
-    from probesteer.concepts.pairs import download
+    from probesteer.concepts.download import download
 
     given = load_study(study).pairs
     if not (given and given.url and given.sha256):
         raise InputError(f"{study}: its pairs have no url to download them from")
-    download(given.url, given.sha256, Path(given.file))
+    download(given)
 
 
 @verb()

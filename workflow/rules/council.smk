@@ -38,4 +38,4 @@ rule aggregate:
         study=PATHS.saved,
         settings=STUDY.digest(),
     shell:
-        "probesteer aggregate --study {params.study} 2> {log}"
+        "probesteer aggregate --study {params.study:q} 2> {log:q}"

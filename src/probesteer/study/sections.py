@@ -1,11 +1,15 @@
 """The sections of a study file, one class each."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from probesteer.study.model import Model
 from probesteer.study.options import GENERATOR_PATTERN, Count, Options, Share, unique
+
+# Below results/ or resources/, in folders and under a name that begin with a letter, a digit or _, of a kind that holds pairs.
+DOWNLOADED = r"(results|resources)(/\w[\w .-]*)+\.(csv|jsonl|parquet)"
 
 
 class Sampling(Options):
@@ -42,7 +46,7 @@ class PairsFile(Options):
     """Pairs from a file of your own, in the place of the concept's."""
 
     file: Annotated[str, Field(min_length=1)]
-    """JSONL, CSV or Parquet, by its suffix."""
+    """JSONL, CSV or Parquet, by its suffix; a download goes below results/ or resources/."""
     url: Annotated[str, Field(pattern="^https?://")] | None = None
     """Where the file is downloaded from, if it is; best an address that names a commit."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
@@ -60,6 +64,8 @@ class PairsFile(Options):
     def _pinned(self) -> "PairsFile":
         if (self.url is None) != (self.sha256 is None):
             raise ValueError("url and sha256 come together")
+        if self.url and not re.fullmatch(DOWNLOADED, self.file):
+            raise ValueError("file: a download goes below results/ or resources/ and ends in .csv, .jsonl or .parquet")
         return self
 
 
