@@ -229,12 +229,12 @@ def schema(output: Annotated[Path, typer.Option(help="Root of the repository.")]
 @verb()
 def download(study: Saved) -> None:
     """Download the study's file of pairs, whose SHA-256 is known."""
-    from probesteer.concepts.pairs import download
+    from probesteer.concepts.download import download
 
     given = load_study(study).pairs
     if not (given and given.url and given.sha256):
         raise InputError(f"{study}: its pairs have no url to download them from")
-    download(given.url, given.sha256, Path(given.file))
+    download(given)
 
 
 @verb()
@@ -315,8 +315,16 @@ def aggregate(
     from probesteer.report import build_report
 
     of = saved(study)
-    for name, verdict in build_report(of, output or of.paths.report).items():
-        print(f"{verdict:6} {name}")
+    build_report(of, output or of.paths.report)
+
+
+@verb()
+def adopt(study: Saved) -> None:
+    """Take results without Snakemake's records for up to date where they are what the study implies; prints the others."""
+    from probesteer.report.adopt import adopt
+
+    for path in adopt(saved(study)):
+        print(path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

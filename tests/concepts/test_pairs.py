@@ -1,6 +1,7 @@
 """Pairs of a user's own: any column names, JSONL, CSV or Parquet, and an error that names the row."""
 
 import csv
+import hashlib
 import json
 import random
 import threading
@@ -15,11 +16,14 @@ import pandas as pd
 import pytest
 from conftest import ROOT, World
 
+from probesteer.concepts import download as download_module
 from probesteer.concepts.card import cluster_names, data_card
+from probesteer.concepts.download import download
 from probesteer.concepts.duplicates import NEAR, linked, near_duplicate_clusters, shingles
 from probesteer.concepts.pairs import load_pairs
 from probesteer.errors import InputError
 from probesteer.files.digests import file_digest
+from probesteer.study import PairsFile
 
 SHIPPED = load_pairs(ROOT / "resources/concepts/empathy_grammar/pairs.jsonl")
 COLUMNS = {"positive": "warm", "negative": "cold", "scenario": "where"}
@@ -216,13 +220,46 @@ def test_pairs_with_an_address_and_a_digest_are_downloaded_and_checked(fresh: Wo
     handler = partial(SimpleHTTPRequestHandler, directory=str(served.parent))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    pairs = {"file": "mine.csv", "columns": COLUMNS, "url": f"http://127.0.0.1:{server.server_port}/mine.csv"}
+    pairs = {
+        "file": "resources/my pairs/mine.csv",
+        "columns": COLUMNS,
+        "url": f"http://127.0.0.1:{server.server_port}/mine.csv",
+    }
     options = {"steering_layers": [], "layers": [-1, 3], "ablations": 0}
     done = fresh.snakemake("--configfile", fresh.study(pairs={**pairs, "sha256": "0" * 64}, **options))
-    assert done.returncode != 0 and not (fresh.folder / "mine.csv").exists()
+    assert done.returncode != 0 and not (fresh.folder / "resources/my pairs/mine.csv").exists()
     assert "nothing was kept" in (fresh.folder / "results/small/logs/download/pairs.log").read_text()
     study = fresh.study(pairs={**pairs, "sha256": file_digest(served)}, **options)
     assert fresh.plan(study)["download"] == 1
     fresh.run(study)
-    assert (fresh.folder / "mine.csv").read_bytes() == served.read_bytes() and fresh.plan(study) == {}
+    assert (fresh.folder / "resources/my pairs/mine.csv").read_bytes() == served.read_bytes() and fresh.plan(study) == {}
     server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "content", [b"not,pairs\n1,2\n", b"<html>", b"kind,curt\n,\n"], ids=["other columns", "a page", "blank"]
+)
+def test_a_download_that_holds_no_pairs_is_not_kept(content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(download_module, "_receive", lambda url, path: path.write_bytes(content))
+    given = PairsFile(
+        file="resources/x/mine.csv",
+        url="https://x/mine.csv",
+        sha256=hashlib.sha256(content).hexdigest(),
+        columns={"positive": "kind", "negative": "curt"},
+    )
+    with pytest.raises(InputError, match=r"https://x/mine.csv: mine.csv.*nothing was kept"):
+        download(given)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_download_has_a_size_and_a_time_limit(tmp_path, monkeypatch):
+    source = tmp_path / "source.csv"
+    source.write_bytes(b"x" * 1000)
+    monkeypatch.setattr(download_module, "LARGEST", 999)
+    with pytest.raises(ValueError, match="more than 999 bytes"):
+        download_module._receive(source.as_uri(), tmp_path / "a")
+    monkeypatch.setattr(download_module, "LARGEST", 1000)
+    monkeypatch.setattr(download_module, "LONGEST", -1)
+    with pytest.raises(ValueError, match="not there after"):
+        download_module._receive(source.as_uri(), tmp_path / "b")

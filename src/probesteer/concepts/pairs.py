@@ -1,8 +1,6 @@
 """Contrastive pairs: the concept's own, or a user's from JSONL, CSV or Parquet with any column names."""
 
-import hashlib
 import json
-import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,11 +11,9 @@ from pydantic import Field, ValidationError
 from probesteer.errors import InputError
 from probesteer.files.digests import digest
 from probesteer.files.rows import delimited_rows
-from probesteer.files.whole import atomic
 from probesteer.study.options import Options, first_problem
 
 TEST_SHARE = 0.3  # held out where the file has no splits
-DOWNLOAD_TIMEOUT = 60  # seconds
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 PARTS = 4  # what stands for scenarios where the file has none
 
@@ -70,19 +66,6 @@ def load_pairs(path: Path, columns: Mapping[str, str] | None = None) -> list[Pai
                 f"{path}: fewer than 2 pairs of split {split!r}; a probe needs training pairs and held-out test pairs"
             )
     return pairs
-
-
-def download(url: str, sha256: str, path: Path) -> None:
-    """Download a file and keep it where its SHA-256 is the expected one. Raises InputError."""
-    try:
-        with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT) as answer:
-            data = answer.read()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{url}: cannot be downloaded ({error})") from error
-    if (found := hashlib.sha256(data).hexdigest()) != sha256:
-        raise InputError(f"{url}: its SHA-256 is {found}, not {sha256}; nothing was kept")
-    with atomic(path) as beside:
-        beside.write_bytes(data)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:

@@ -1,5 +1,6 @@
 """The sections of a study file, one class each."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -10,6 +11,8 @@ from probesteer.study.options import GENERATOR_PATTERN, Count, Options, Share, u
 MOST_CONTROLS = 1000  # directions of a kind: each is a sweep of its own
 URL_PATTERN = r"^https?://[^\s/]\S*$"
 PAIR_FILES = (".jsonl", ".csv", ".tsv", ".parquet")
+# Below results/ or resources/, in folders and under a name that begin with a letter, a digit or _, of a kind that holds pairs.
+DOWNLOADED = r"(results|resources)(/\w[\w .-]*)+\.(csv|tsv|jsonl|parquet)"
 
 
 class Sampling(Options):
@@ -46,7 +49,7 @@ class PairsFile(Options):
     """Pairs from a file of your own, in the place of the concept's."""
 
     file: Annotated[str, Field(min_length=1)]
-    """JSONL, CSV, TSV or Parquet, by its suffix."""
+    """JSONL, CSV, TSV or Parquet, by its suffix; a download goes below results/ or resources/."""
     url: Annotated[str, Field(pattern=URL_PATTERN)] | None = None
     """Where the file is downloaded from, if it is; best an address that names a commit."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
@@ -70,6 +73,8 @@ class PairsFile(Options):
     def _pinned(self) -> "PairsFile":
         if (self.url is None) != (self.sha256 is None):
             raise ValueError("url and sha256 come together")
+        if self.url and not re.fullmatch(DOWNLOADED, self.file):
+            raise ValueError("file: a download goes below results/ or resources/ and ends in .csv, .tsv, .jsonl or .parquet")
         return self
 
 
