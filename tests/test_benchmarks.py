@@ -6,6 +6,8 @@ import sys
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def rows_of(script: str, *arguments: str) -> list[list[str]]:
     """The cells of the table that a benchmark prints."""
