@@ -1,5 +1,6 @@
 """What a study will take, and that two jobs never write the same cells."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -73,4 +74,13 @@ def test_a_second_writer_leaves_with_one_line_and_a_dead_lock_is_none(tmp_path):
     holder.kill()
     holder.wait()
     with only_writer(lock):
+        pass
+
+
+def test_a_file_system_without_locks_is_told_apart_from_a_lock_that_is_held(tmp_path, monkeypatch):
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    with pytest.raises(InputError, match="no POSIX locks .No locks available.; keep results/"), only_writer(tmp_path / "job"):
         pass
