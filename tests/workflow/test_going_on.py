@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import World
 
 from probesteer.files.tables import read_table, write_table
 
