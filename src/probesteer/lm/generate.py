@@ -1,6 +1,7 @@
 """Sample continuations under steering: requests of any prompt, layer, direction and push are rows of one batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -38,13 +39,21 @@ def continuations(
     top_p: float = 1.0,
     top_k: int = 0,
     batch_rows: int = 512,
+    advance: Callable[[int], object] | None = None,
 ) -> list[Continuation]:
     """Answer each request, in order, in batches of at most `batch_rows` rows and of what memory allows.
+
+    `advance` is told of tokens as they are done, `max_new_tokens` a request in all (a row that ends is done with the rest);
+    without it a bar of its own shows them.
 
     Sampling is Gumbel-max with keyed noise: a request's text does not depend on the rest of its batch (in float32, up to
     ties within rounding). `temperature` 0 is greedy. A row that ends leaves the batch.
     Raises InputError where prompt and new tokens exceed the model's positions.
     """
+    if advance is None:
+        with progress(len(requests) * max_new_tokens, "generate", "token") as bar:
+            sampling = max_new_tokens, temperature, top_p, top_k
+            return continuations(model, tokenizer, requests, *sampling, batch_rows, bar.update)
     device = input_device(model)
     prompts = [encode_prompt(tokenizer, request.prompt) for request in requests]
     lengths = [len(prompt) + max_new_tokens for prompt in prompts]
@@ -62,13 +71,29 @@ def continuations(
             return sample(logits, seeds[alive], step, temperature, top_p, top_k)
 
         prompted = prefill(model, [prompts[i] for i in batch], rows, max_new_tokens)
-        texts = _decode(model, prompted, push_rows(model, rows), draw, ends, max_new_tokens)
+        with counting(advance) as count:
+            texts = _decode(model, prompted, push_rows(model, rows), draw, ends, max_new_tokens, count)
         answers.update({i: Continuation(text, len(batch)) for i, text in zip(batch, texts, strict=True)})
-        bar.update(len(batch))
 
-    with progress(len(requests), "generate", "text") as bar:
-        run_batches(run, lengths, cache_tokens(model, device), batch_rows)
+    run_batches(run, lengths, cache_tokens(model, device), batch_rows)
     return [answers[i] for i in range(len(requests))]
+
+
+@contextmanager
+def counting(tell: Callable[[int], object]) -> Iterator[Callable[[int], None]]:
+    """Hand counts on to `tell`, and take them back where the block fails: a batch that is too large is run again in halves."""
+    told = 0
+
+    def count(more: int) -> None:
+        nonlocal told
+        told += more
+        tell(more)
+
+    try:
+        yield count
+    except BaseException:
+        tell(-told)
+        raise
 
 
 @torch.inference_mode()
@@ -79,8 +104,12 @@ def _decode(
     draw: Callable[[Tensor, Tensor, int], Tensor],
     ends: Tensor,
     new: int,
+    count: Callable[[int], object],
 ) -> list[list[int]]:
-    """Let each row `draw(logits, row numbers, step)` a token a step until an end token; the row then gives its place away."""
+    """Let each row `draw(logits, row numbers, step)` a token a step until an end token; the row then gives its place away.
+
+    `count` is told of the tokens of each step, and of those that an ended row will not need.
+    """
     cache, logits, attention, width = prompted.cache, prompted.logits, prompted.attention, prompted.width
     padded = not attention.all()
     tokens = torch.full((len(logits), new), -1, device=logits.device)
@@ -92,6 +121,7 @@ def _decode(
             tokens[alive, step] = chosen
             ended = torch.isin(chosen, ends)
             left = len(alive) - int(ended.sum())  # the one wait for the device
+            count(len(alive) + (len(alive) - left) * (new - step - 1))
             if not left or step + 1 == new:
                 break
             if left < len(alive):

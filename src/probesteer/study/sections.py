@@ -132,7 +132,7 @@ class Resources(Options):
     gpus: Annotated[int, Field(ge=0)] = 0
     """GPUs of a job that loads a model."""
     mem_mb: Count = 2000
-    """Host memory of a job without a model, and the part of a model job that does not depend on the model's size."""
+    """Host memory of a job without a model, and the part of a model job that does not depend on its size; a retry gets more."""
     runtime: Count = 60
     """Minutes of a job's first attempt with a model of up to 8 billion parameters; larger ones get more in proportion."""
     temp_weights: bool = False
