@@ -43,6 +43,14 @@ def test_ratings_meet_the_scores_of_their_own_arm():
     assert agreement(scores, ratings)["texts"] == len(scores) and agreement(scores, ratings)["kappa"] == 1
 
 
+def test_an_unsteered_text_counts_once_however_many_layers_it_stands_at():
+    scores = study_scores()
+    layers = pd.concat([scores.assign(layer=layer) for layer in range(10)])
+    ratings = layers[layers["arm"].isin(["probe", "baseline"])]
+    found = agreement(layers, ratings.assign(rating=ratings["evidence"] + 1)[[*KEYS, "rating"]])
+    assert (found["texts"], found["unmatched"]) == (10 * 10 + 5, 0)
+
+
 def test_a_text_that_is_rated_twice_is_refused():
     scores = study_scores()
     twice = pd.concat([scores.assign(rating=1)] * 2)

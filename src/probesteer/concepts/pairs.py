@@ -5,6 +5,7 @@ import json
 import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,7 +78,7 @@ def download(url: str, sha256: str, path: Path) -> None:
     try:
         with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT) as answer:
             data = answer.read()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise InputError(f"{url}: cannot be downloaded ({error})") from error
     if (found := hashlib.sha256(data).hexdigest()) != sha256:
         raise InputError(f"{url}: its SHA-256 is {found}, not {sha256}; nothing was kept")

@@ -31,7 +31,7 @@ class Judge(Options):
     model: Model | None = None
     """A model that is loaded for it; the likeliest level is its answer."""
     endpoint: Annotated[str, Field(pattern=URL_PATTERN)] | None = None
-    """Base URL of an OpenAI-compatible endpoint, up to /v1; its key is read from PROBESTEER_JUDGE_KEY."""
+    """Base URL of an OpenAI-compatible endpoint, up to /v1; its key is PROBESTEER_JUDGE_KEY, its answers are kept."""
     name: str | None = None
     """The model that the endpoint is asked for."""
 
