@@ -119,7 +119,9 @@ def detect(
         raise typer.BadParameter("give ACTIVATIONS.parquet, --layer and --output, or --study and --model")
     from probesteer.concepts.words import load_words
     from probesteer.directions import load_planted
+    from probesteer.files.whole import refuse_overwrite
 
+    refuse_overwrite(output, activations)
     known = load_words(words) if words else []
     direction = load_planted(planted) if planted else None
     layers = comma_list(layer, int)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 EMBEDDINGS = -1  # the layer index of the input to block 0
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-GENERATOR_PATTERN = r"^(openai|anthropic):([^@]+)(?:@(https?://.+))?$"
+GENERATOR_PATTERN = r"^(openai|anthropic):([^@]+)(?:@(https?://[^\s/]\S*))?$"
 
 MOST_ALPHAS, MOST_LISTED = 20_000, 10_000  # more is a slip of the pen; a grid is planned cell by cell
 
