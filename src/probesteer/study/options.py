@@ -93,9 +93,9 @@ def _sections(annotation: Any, within: Sequence[str]) -> Iterator[type[BaseModel
             yield from _sections(annotation.model_fields[within[0]].annotation, within[1:])
         return
     for part in get_args(annotation):  # of a list or a mapping, whose index or key is used up; of an optional section
-        yield from _sections(part, within[1:] if annotation_has_items(annotation) else within)
+        yield from _sections(part, within[1:] if _has_items(annotation) else within)
 
 
-def annotation_has_items(annotation: Any) -> bool:
+def _has_items(annotation: Any) -> bool:
     """Whether an annotation is that of a list or a mapping."""
     return get_origin(annotation) in (list, dict)
