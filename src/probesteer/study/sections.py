@@ -5,10 +5,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from probesteer.study.model import Model
-from probesteer.study.options import GENERATOR_PATTERN, Count, Options, Share, unique
+from probesteer.study.options import GENERATOR_PATTERN, URL_PATTERN, Count, Options, Share, unique
 
 MOST_CONTROLS = 1000  # directions of a kind: each is a sweep of its own
-URL_PATTERN = r"^https?://[^\s/]\S*$"
 PAIR_FILES = (".jsonl", ".csv", ".tsv", ".parquet")
 
 
