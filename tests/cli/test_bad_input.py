@@ -57,6 +57,10 @@ STUDIES: dict[str, tuple[dict, str]] = {
     "seed that no generator takes": ({"seed": 2**32}, "seed: Input should be less than 4294967296"),
     "a million controls": ({"controls": {"random": 1000000}}, "controls.random: Input should be less than or equal to 1000"),
     "thirty thousand alphas": ({"alphas": list(range(30000))}, "alphas: List should have at most 20000 items"),
+    "endpoint with credentials": (
+        {"judge": {"endpoint": "https://me:secret@host/v1", "name": "j"}},
+        "(got 'https://***@host/v1')",
+    ),
     "endpoint with a space": ({"judge": {"endpoint": "http://a b/v1", "name": "j"}}, "judge.endpoint: "),
     "pairs in a format that is not read": ({"pairs": {"file": "mine.xlsx"}}, "mine.xlsx ends in none of .jsonl, .csv"),
     "repeated layer": ({"layers": [1, 1]}, "layers: 1 is given twice"),
