@@ -77,7 +77,7 @@ def verify(study: Study, concept: Concept, cards: Mapping[str, Card]) -> pd.Data
     rows = []
     for model in study.models:
         card = cards[model.name]
-        caches = {name: cache_inputs(card, pairs, study.pooling) for name, pairs in sets.items()}
+        caches = {name: cache_inputs(card, pairs, study) for name, pairs in sets.items()}
         detection = detection_inputs(study, model, sets[study.concept].words, caches)
         require_fresh(study.paths.detection(model.name), detection)
         probes = verified_probes(study, model, caches[study.concept])
