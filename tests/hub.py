@@ -107,6 +107,7 @@ class Hub:
                             part = body[first : first + 2**14]
                             self.wfile.write(part)
                             hub.sent[name] += len(part)
+                            hub.sent["/".join([*self.path.strip("/").split("/")[:2], name])] += len(part)
                             time.sleep(len(part) / hub.bytes_per_second)
 
             def log_message(self, *_arguments: object) -> None:

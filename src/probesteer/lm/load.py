@@ -124,7 +124,7 @@ def load_card(card: Mapping[str, Any]) -> tuple[PreTrainedModel, PreTrainedToken
     """Load the model that a card names; a hub model from the cache, where it was fetched to: jobs may run offline."""
     place = card.get("folder") or card["source"]
     options = {"trust_remote_code": card["trust_remote_code"], "local_files_only": not Path(place).is_dir()}
-    return load_model(place, card["revision"], card["dtype"], chat_template_args=card["chat_template_args"], **options)
+    return load_model(place, card["revision"], card["dtype"], chat_template_args=card.get("chat_template_args"), **options)
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str, chat_template: bool = True) -> str:

@@ -46,18 +46,19 @@ def preflight(study: Study, only: Sequence[str] = ()) -> list[Finding]:
     Raises InputError for a name that the study does not have.
     """
     found: list[Finding] = []
-    missing = 0
+    missing, complete = 0, True
     models = [*study.models, *([study.judge.model] if study.judge and study.judge.model else [])]
     if unknown := set(only) - {model.name for model in models}:
         raise InputError(f"model {min(unknown)}: not in the study; it has {', '.join(model.name for model in models)}")
     for model in [model for model in models if not only or model.name in only]:
         files, access = reach(model)
         found.append(access)
+        complete &= files is not None
         if files:
             with verify.quietly():
                 found += inspect(model, files)
             missing += to_download(model, files)
-    return [*found, *room(study, missing)]
+    return [*found, *room(study, missing, complete)]
 
 
 def to_download(model: Model, files: Checkpoint) -> int:
@@ -135,13 +136,14 @@ def described(config: PretrainedConfig, model: Model) -> str:
     return f"{config.model_type}, {model.block_count()} blocks"
 
 
-def room(study: Study, missing: int) -> Iterator[Finding]:
-    """Disk for what is still to download, and GPU memory for the largest model."""
+def room(study: Study, missing: int, complete: bool = True) -> Iterator[Finding]:
+    """Disk for what is still to download, of all models or of those that could be asked for; GPU memory for the largest."""
     cache = Path.cwd() if study.resources.temp_weights else Path(constants.HF_HUB_CACHE)
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free = shutil.disk_usage(there).free
-    status = OK if missing <= free else PROBLEM
-    yield Finding("all", "disk", status, f"{missing / 1e9:.2f} GB to download, {free / 1e9:.2f} GB free in {there}")
+    status = PROBLEM if missing > free else OK if complete else UNKNOWN
+    known = "" if complete else "at least "
+    yield Finding("all", "disk", status, f"{known}{missing / 1e9:.2f} GB to download, {free / 1e9:.2f} GB free in {there}")
     largest = max(study.models, key=lambda model: (model.parameters_b or 0) * BYTES_PER_WEIGHT[model.dtype])
     needed = HEADROOM * (largest.parameters_b or 0) * 1e9 * BYTES_PER_WEIGHT[largest.dtype]
     if not study.resources.gpus or not needed:
