@@ -42,6 +42,13 @@ def positions(model: PreTrainedModel) -> int | None:
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
+def require_positions(model: PreTrainedModel, tokens: int, what: str) -> None:
+    """Raise InputError where the model reads fewer tokens than `what` has."""
+    limit = positions(model)
+    if limit and tokens > limit:
+        raise InputError(f"{what}: {tokens} tokens; the model takes {limit}")
+
+
 def input_device(model: nn.Module) -> torch.device:
     """Where the model takes its input: the device of its embeddings."""
     return model.get_input_embeddings().weight.device  # type: ignore[operator]

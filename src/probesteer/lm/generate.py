@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from probesteer.errors import InputError
-from probesteer.lm.blocks import decoder_blocks, input_device, positions
+from probesteer.lm.blocks import decoder_blocks, input_device, require_positions
 from probesteer.lm.engine.batch import run_batches
 from probesteer.lm.engine.cache import cache_tokens
 from probesteer.lm.engine.prefill import Prompted, prefill
@@ -48,9 +48,7 @@ def continuations(
     device = input_device(model)
     prompts = [encode_prompt(tokenizer, request.prompt) for request in requests]
     lengths = [len(prompt) + max_new_tokens for prompt in prompts]
-    limit = positions(model)
-    if limit and max(lengths, default=0) > limit:
-        raise InputError(f"the longest prompt and {max_new_tokens} new tokens are {max(lengths)}; the model takes {limit}")
+    require_positions(model, max(lengths, default=0), f"the longest prompt and {max_new_tokens} new tokens")
     ends = torch.tensor(sorted(end_tokens(model, tokenizer)), dtype=torch.long, device=device)
     answers: dict[int, Continuation] = {}
 
