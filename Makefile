@@ -5,7 +5,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PROFILES := $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
 
-.PHONY: help env demo test lint format docs organisms install-profile clean
+.PHONY: help env demo test test-slow test-all lint format docs organisms install-profile clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -23,8 +23,13 @@ demo: env ## run the embedded default study and print where its report is
 	snakemake --profile profiles/local
 	@echo "council report: results/organisms/council/report.html"
 
-test: env ## run every test
-	python -m pytest
+test: env ## run the tests that take seconds each
+	python -m pytest -m "not slow"
+
+test-slow: env ## run the others: a private Slurm, whole studies of many models, benchmarks
+	python -m pytest -m slow
+
+test-all: test test-slow ## run every test
 
 lint: env ## ruff, mypy, who may import whom, snakefmt, snakemake --lint
 	ruff check .

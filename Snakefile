@@ -32,6 +32,17 @@ onstart:
     STUDY.save(PATHS.saved)
 
 
+onsuccess:
+    remember_results()
+    if (PATHS.report / studies.PAGE).exists():
+        say_verdicts()
+
+
+onerror:
+    remember_results()
+    say_failures()
+
+
 rule all:
     default_target: True
     input:

@@ -80,14 +80,20 @@ class World:
         path.write_text(yaml.safe_dump(small | options))
         return path
 
-    def start(self, *arguments: str | Path, quiet: bool = False, **environment: str) -> subprocess.Popen[str]:
-        """Start Snakemake in this folder, with its output piped, or dropped for who does not read it."""
+    def start(
+        self, *arguments: str | Path, quiet: bool = False, session: bool = False, **environment: str
+    ) -> subprocess.Popen[str]:
+        """Start Snakemake in this folder, with its output piped, or dropped for who does not read it.
+
+        In a session of its own its process group can be sent what a terminal sends.
+        """
         command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *map(str, arguments)]
         path = f"{environment.pop('PATH', os.environ['PATH'])}"
         programs = {"PATH": f"{Path(sys.executable).parent}:{path}"}
         pipe = subprocess.DEVNULL if quiet else subprocess.PIPE
         output = {"stdout": pipe, "stderr": pipe, "text": True}
-        return subprocess.Popen(command, cwd=self.folder, env={**os.environ, **environment, **programs}, **output)
+        own = {"env": {**os.environ, **environment, **programs}, "start_new_session": session}
+        return subprocess.Popen(command, cwd=self.folder, **own, **output)
 
     def snakemake(self, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake in this folder to its end."""
@@ -96,7 +102,7 @@ class World:
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def run(self, study: Path, *arguments: str) -> None:
-        done = self.snakemake("--configfile", study, "--keep-incomplete", *arguments)
+        done = self.snakemake("--configfile", study, *arguments)
         assert done.returncode == 0, done.stderr[-3000:]
 
     def plan(self, study: Path, *arguments: str, **environment: str) -> dict[str, int]:

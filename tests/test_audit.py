@@ -33,7 +33,7 @@ from probesteer.lm.preflight import preflight
 from probesteer.lm.request import Request, push_rows
 from probesteer.report.checks import devil_leak, engineer_variance
 from probesteer.report.evidence import Evidence
-from probesteer.report.history import reassess
+from probesteer.report.history import add_report, read_reports, reassess, report_of
 from probesteer.report.published import replication
 from probesteer.stats import auroc_interval
 from probesteer.study.load import load_study
@@ -320,16 +320,20 @@ def test_every_quoted_example_names_its_cell_and_sample(finished):
 
 
 def test_criteria_are_hashed_and_a_change_prints_the_old_verdict_beside_the_new(tmp_path):
-    study = load_study(ROOT / DEMO)
+    study, path = load_study(ROOT / DEMO), tmp_path / "reports.jsonl"
     verdicts = pd.DataFrame({"model": ["llama"], "verdict": ["RED"]})
-    assert reassess(study, verdicts, tmp_path / "reports.jsonl").empty
-    assert reassess(study, verdicts, tmp_path / "reports.jsonl").empty, "the same report again changes nothing"
+    first = report_of(study, verdicts)
+    assert reassess(first, []).empty
+    for _ in range(2):
+        add_report(first, path)
+    assert read_reports(path) == [first], "the same report again changes nothing"
     eased = study.model_copy(update={"criteria": Criteria(auroc=0.5)})
     assert eased.digest() != study.digest()
-    rows = reassess(eased, verdicts.assign(verdict="GREEN"), tmp_path / "reports.jsonl")
+    second = report_of(eased, verdicts.assign(verdict="GREEN"))
+    rows = reassess(second, read_reports(path))
     assert rows.set_index("name")[["old", "new"]].to_numpy().tolist() == [[0.9, 0.5], ["RED", "GREEN"]]
-    again = reassess(eased, verdicts.assign(verdict="GREEN"), tmp_path / "reports.jsonl")
-    assert again.equals(rows), "a report that is written again still says what it changed"
+    add_report(second, path)
+    assert reassess(second, read_reports(path)).equals(rows), "a report that is written again still says what it changed"
 
 
 def test_every_number_of_the_report_comes_from_a_table_row(finished):

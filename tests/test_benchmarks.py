@@ -6,6 +6,8 @@ import sys
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def rows_of(script: str, *arguments: str) -> list[list[str]]:
     """The cells of the table that a benchmark prints."""
@@ -45,3 +47,8 @@ def test_the_calibration_runs_small():
     assert done.returncode == 0, done.stderr[-2000:]
     assert {"### detection", "### intervals", "### steering"} <= set(done.stdout.splitlines())
     assert "nan" not in done.stdout
+
+
+def test_the_report_of_twice_the_models_verifies_twice_the_cells():
+    one, two = rows_of("scale.py", "aggregate", "--models", "1", "2")
+    assert int(two[1].replace(",", "")) == 2 * int(one[1].replace(",", "")) == 2 * 715

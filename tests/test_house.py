@@ -6,11 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT
+from packaging.utils import canonicalize_name
 
 SOURCE = ROOT / "src/probesteer"
 LONGEST_FILE, LONGEST_FUNCTION = 400, 40  # lines
@@ -95,3 +98,12 @@ def test_nothing_is_loaded_from_pickles_or_trusts_remote_code_by_default():
     text = "\n".join(path.read_text() for path in SOURCE.rglob("*.py"))
     assert not re.search(r"\b(pickle|torch\.load|joblib)\b", text)
     assert "use_safetensors=True" in text and "trust_remote_code: bool = False" in text
+
+
+def test_a_lower_bound_is_a_version_that_the_tests_run_with():
+    locked = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for requirement in chain(project["dependencies"], *project["optional-dependencies"].values()):
+        name, _, bound = requirement.partition(">=")
+        version = locked[canonicalize_name(name)]
+        assert not bound or version.split(".")[:2] == bound.split("."), f"{requirement}, and {version} is what was tested"

@@ -8,6 +8,7 @@ from conftest import ROOT, World
 from probesteer.concepts import check_study, pair_set
 from probesteer.concepts.data import activations_path
 from probesteer.jobs import SETTINGS, results, settings_digest, unfinished
+from probesteer.report.adopt import adopt
 from probesteer.study import Study, load_study
 
 # For every option of a study: another value, and the rules whose jobs it determines (by their parameters or their paths).
@@ -76,7 +77,7 @@ def test_the_trend_range_is_an_axis_of_the_control_arms():
 def test_a_finished_study_has_nothing_unfinished(finished: World, monkeypatch):
     monkeypatch.chdir(finished.folder)
     study = check_study(load_study(Path("config/studies/small.yaml")))
-    assert unfinished(study, blind=True) == ([], [])
+    assert unfinished(study) == ([], [])
     assert all(path.exists() for path in results(study))
 
 
@@ -86,17 +87,21 @@ def test_what_is_missing_or_damaged_is_unfinished(world: World, monkeypatch):
     lost, bad = sorted((world.folder / "results/small/steering").rglob("alpha=5/cell.parquet"))[:2]
     lost.unlink()
     bad.write_bytes(b"")
-    missing, again = unfinished(study, blind=False)
+    missing, again = unfinished(study)
     assert missing == [lost.relative_to(world.folder)] and again == [bad.relative_to(world.folder)]
     effects = study.paths.effects("llama", "trends")
     effects.unlink()
-    assert effects in unfinished(study, blind=False)[1]
+    assert effects in unfinished(study)[1]
 
 
-def test_without_records_a_changed_study_makes_all_of_its_results_again(world: World, monkeypatch):
+def test_what_another_study_implies_is_found_among_results_without_records(world: World, monkeypatch):
     monkeypatch.chdir(world.folder)
+    assert adopt(check_study(load_study(Path("config/studies/small.yaml")))) == []
     study = check_study(load_study(world.study(samples=2)))
-    again = unfinished(study, blind=True)[1]
-    assert set(again) == {path for path in results(study) if path.is_relative_to("results/small")} | {
-        cell.path(study.paths.cells) for cell in study.all_cells(study["llama"])
-    }
+    again = adopt(study)
+    kept = {study.paths.detection("llama"), study.paths.probe("llama", 3)}
+    own = {path for path in results(study) if path.is_relative_to("results/small")} - kept
+    own |= {cell.path(study.paths.cells) for cell in study.all_cells(study["llama"])}
+    report = {path for path in again if path.is_relative_to(study.paths.report)}
+    assert set(again) == own | report and study.paths.report / "report.html" in report
+    assert set(unfinished(study, again)[1]) == set(again)

@@ -5,15 +5,17 @@ Verbs for people take files. Verbs for the jobs of the DAG take a study, as the 
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
 from probesteer.concepts.data import check_study, with_scenarios
 from probesteer.errors import InputError
+from probesteer.patience import redacted
 from probesteer.study.experiment import Study
 from probesteer.study.load import load_study
 from probesteer.study.model import Model
@@ -78,7 +80,7 @@ def check(
         if lines := problems(found):
             raise InputError("\n".join(lines))
         unchecked = [f"{finding.model}: {finding.what}" for finding in found if finding.status == UNKNOWN]
-    cells = sum(len(list(study.all_cells(model))) for model in study.models)
+    cells = sum(len(cells) for model in study.models for cells in study.jobs_cells(model))
     print(f"study {study.study}: {len(study.models)} models, {cells} steering cells, concept {study.concept}; no problem found")
     if unchecked:
         print(f"NOT CHECKED: {', '.join(unchecked)}")
@@ -128,7 +130,7 @@ def detect(
 def score(
     texts: Annotated[Path | None, typer.Argument(metavar="TEXTS.parquet", show_default=False)] = None,
     scorer: Annotated[str, typer.Option(help="published, lexical, grammar or rubric")] = "",
-    concept: Annotated[Path | None, typer.Option(help="Concept folder: its words, prompts and rubrics.")] = None,
+    concept: Annotated[str | None, typer.Option(help="Name or folder of a concept: its words, prompts, rubrics.")] = None,
     judge: Annotated[Path | None, typer.Option(help="Card of the model that rates by the rubric.")] = None,
     endpoint: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint that rates.")] = None,
     judge_name: Annotated[str | None, typer.Option(help="The model that the endpoint is asked for.")] = None,
@@ -143,7 +145,7 @@ def score(
         return score_job(*saved_model(study, model), scorer)
     if not (texts and scorer and output):
         raise typer.BadParameter("give TEXTS.parquet, --scorer and --output, or --study, --model and --scorer")
-    score_file(texts, scorer, concept, judge, (endpoint, judge_name), output)
+    print(score_file(texts, scorer, concept, judge, (endpoint, judge_name), output))
 
 
 @verb()
@@ -155,7 +157,8 @@ def agreement(
     from probesteer.behaviour.verbs import agreement_of_files
 
     found = agreement_of_files(scores, ratings)
-    print(f"kappa {found['kappa']:.3f} [{found['lower']:.3f}, {found['upper']:.3f}] on {found['texts']} texts")
+    rest = f"; {found['unmatched']} ratings are of other texts" if found["unmatched"] else ""
+    print(f"kappa {found['kappa']:.3f} [{found['lower']:.3f}, {found['upper']:.3f}] on {found['texts']} texts{rest}")
 
 
 @verb()
@@ -174,7 +177,7 @@ def effects(
         return write_effects(*saved_model(study, model))
     if not (scores and rule and output):
         raise typer.BadParameter("give SCORES.parquet, --rule and --output, or --study and --model")
-    effects_file(scores, rule, output)
+    print(effects_file(scores, rule, output))
 
 
 @verb()
@@ -226,12 +229,12 @@ def schema(output: Annotated[Path, typer.Option(help="Root of the repository.")]
 @verb()
 def download(study: Saved) -> None:
     """Download the study's file of pairs, whose SHA-256 is known."""
-    from probesteer.concepts.pairs import download
+    from probesteer.concepts.download import download
 
     given = load_study(study).pairs
     if not (given and given.url and given.sha256):
         raise InputError(f"{study}: its pairs have no url to download them from")
-    download(given.url, given.sha256, Path(given.file))
+    download(given)
 
 
 @verb()
@@ -312,8 +315,16 @@ def aggregate(
     from probesteer.report import build_report
 
     of = saved(study)
-    for name, verdict in build_report(of, output or of.paths.report).items():
-        print(f"{verdict:6} {name}")
+    build_report(of, output or of.paths.report)
+
+
+@verb()
+def adopt(study: Saved) -> None:
+    """Take results without Snakemake's records for up to date where they are what the study implies; prints the others."""
+    from probesteer.report.adopt import adopt
+
+    for path in adopt(saved(study)):
+        print(path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -326,9 +337,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return app(arguments, prog_name="probesteer", standalone_mode=False) or 0
     except (TyperException, InputError, OSError) as error:
         if "--debug" in arguments:
+            sys.excepthook = show_traceback
             raise
-        print(f"{name}: error: {message(error)}", file=sys.stderr)
+        print(redacted(f"{name}: error: {message(error)}"), file=sys.stderr)
         return 2
+
+
+def show_traceback(*error: Any) -> None:
+    """Print a traceback without the keys that the environment holds."""
+    print(redacted("".join(traceback.format_exception(*error))), end="", file=sys.stderr)
 
 
 def message(error: Exception) -> str:

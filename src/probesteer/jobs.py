@@ -4,7 +4,10 @@ Light: the Snakefile imports it. A rule names the digest of its job's settings a
 the fingerprint of what the job writes, so that an option that does not concern a job neither re-runs it nor slips past it.
 """
 
-from collections.abc import Callable, Iterator
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from probesteer.files import seal
 from probesteer.files.digests import digest
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
-from probesteer.study.paths import EFFECTS
+from probesteer.study.paths import EFFECTS, PAGE
 
 Settings = dict[str, Any]
 
@@ -110,20 +113,31 @@ def results(study: Study) -> Iterator[Path]:
             yield from (paths.effects(model.name, table) for table in EFFECTS)
 
 
-def unfinished(study: Study, blind: bool) -> tuple[list[Path], list[Path]]:
+def unfinished(study: Study, foreign: Collection[Path] = ()) -> tuple[list[Path], list[Path]]:
     """One missing cell of every job that has some, which plans the job; and what must be made again though Snakemake sees it.
 
-    The latter is what is damaged; results of the study that are missing though the report is there; and, where Snakemake's
-    records are lost (`blind`) and the study is not the last one reported, all of its results: jobs then find by fingerprint
-    what is up to date.
+    The latter is what is damaged or `foreign`, and what is missing of the study though the report is there.
     """
     jobs = [[cell.path(study.paths.cells) for cell in cells] for model in study.steered for cells in study.jobs_cells(model)]
     others = list(results(study))
     states = {path: seal.state(path) for path in chain(others, *jobs)}
-    own = [path for path in states if path.is_relative_to(study.paths.root)]
-    again = [path for path, state in states.items() if state == seal.DAMAGED]
+    again = [path for path, state in states.items() if state == seal.DAMAGED or path in foreign]
     again += [path for path in others if states[path] == seal.MISSING and path.is_relative_to(study.paths.root)]
-    if blind and not study.is_saved(study.paths.report / "study.json"):
-        again += [path for path in own if states[path] == seal.WHOLE]
+    again += [path for path in foreign if path not in states]
     missing = [[path for path in cells if states[path] == seal.MISSING] for cells in jobs]
     return [paths[0] for paths in missing if paths], again
+
+
+def snapshot(study: Study) -> str:
+    """Digest of the sizes and times of the study's results that are there; those from the future are dated now.
+
+    A file that is newer than what a job writes now would fail that job.
+    """
+    now, found = time.time_ns(), []
+    cells = (cell.path(study.paths.cells) for model in study.models for cell in study.all_cells(model))
+    for path in chain(results(study), [study.paths.report / PAGE], cells):
+        with suppress(OSError):
+            if path.stat().st_mtime_ns > now:
+                os.utime(path, ns=(now, now))
+            found.append([str(path), path.stat().st_size, path.stat().st_mtime_ns])
+    return digest(found) if found else ""

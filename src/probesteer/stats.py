@@ -27,19 +27,24 @@ def auroc_interval(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -
     contrastive pair for us. Where few clusters make the variance, it is itself uncertain: the quantile is Student's with 4 n /
     (excess kurtosis of the n clusters' influence) degrees of freedom, a rule found by simulation. At AUROC 1 (or 0) the
     variance is 0 and the bound is 0.05^(1/floor(n/2)), or its complement: independent comparisons that would all be won.
+    The bounds are NaN where nothing varies: with a single cluster, or scores that are all the same.
     """
     placements = wins(scores, labels)
     area = float(placements.mean())
     names, group = np.unique(groups, return_inverse=True)
+    if len(names) < 2:
+        return area, float("nan"), float("nan")
     if area in (0.0, 1.0):
-        bound = float((1 - LEVEL) ** (1 / max(1, len(names) // 2)))
+        bound = float((1 - LEVEL) ** (1 / (len(names) // 2)))
         return (area, bound, 1.0) if area == 1 else (area, 0.0, 1 - bound)
     influence = np.empty(len(scores))
     influence[labels] = (placements.mean(1) - area) / labels.sum()
     influence[~labels] = (placements.mean(0) - area) / (~labels).sum()
     sums = np.bincount(group, influence)
-    deviation = np.sqrt(len(sums) / max(1, len(sums) - 1) * (sums**2).sum())
-    excess = len(sums) * (sums**4).sum() / (sums**2).sum() ** 2 - 3 if deviation > 0 else 0
+    deviation = np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum())
+    if deviation < 1e-12:
+        return area, float("nan"), float("nan")
+    excess = len(sums) * (sums**4).sum() / (sums**2).sum() ** 2 - 3
     quantile = t.ppf((1 + LEVEL) / 2, 4 * len(sums) / excess) if excess > 0 else norm.ppf((1 + LEVEL) / 2)
     half = quantile * deviation / (area * (1 - area))
     logit = np.log(area / (1 - area))
@@ -47,10 +52,22 @@ def auroc_interval(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -
 
 
 def bootstrap_weights(groups: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each text occurs in `draws` resamples of whole groups: (draws, texts)."""
+    """How often each text occurs in `draws` resamples of whole groups: (draws, texts).
+
+    NaN for a single group, which says nothing of how others would be.
+    """
     names, group = np.unique(groups, return_inverse=True)
+    if len(names) < 2:
+        return np.full((draws, len(groups)), np.nan)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
     return counts[:, group].astype(np.float64)
+
+
+def defined_mean(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """The mean of the defined values along an axis, NaN where there are none."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0).sum(axis) / known.sum(axis)
 
 
 def percentile_interval(draws: np.ndarray) -> tuple[float, float]:

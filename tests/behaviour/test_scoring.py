@@ -9,7 +9,7 @@ import pytest
 from probesteer.behaviour import scoring
 from probesteer.behaviour.coherence import published_coherent
 from probesteer.behaviour.effects import dose_response, success_rates
-from probesteer.behaviour.scoring import SCORERS, lexical, published, score, without_echo
+from probesteer.behaviour.scoring import SCORERS, lexical, published, score
 from probesteer.behaviour.trends import trends
 from probesteer.cli import main
 from probesteer.errors import InputError
@@ -48,11 +48,30 @@ def test_the_lexical_scorer_matches_whole_words_and_inflections():
     assert lexical("Winning strategies achieve goals.", "") == -4
 
 
-def test_echoes_of_the_prompt_are_removed():
-    prompt = "Please help the person who is sorry and needs support now."
-    assert without_echo("He said: help the person who is sorry and I left.", prompt) == "He said: I left."
-    assert lexical("Help the person who is sorry and needs support.", prompt) == 0
-    assert lexical("I am sorry, let me help.", prompt) == 2
+@pytest.mark.parametrize(
+    ("text", "evidence"),
+    [
+        ("I don't care and I won't help", 0),
+        ("I don\N{RIGHT SINGLE QUOTATION MARK}t care. I help.", 1),
+        ("I cannot help but care", 1),
+        ("Not only do I care, I also help.", 2),
+        ("There is no time, so I help.", 1),
+        ("I never win and nobody completes the task.", 0),
+    ],
+)
+def test_words_that_a_negation_denies_do_not_count(text, evidence):
+    assert lexical(text, "") == evidence
+
+
+def test_a_list_word_that_stands_in_the_prompt_counts_for_nothing_however_short_its_echo():
+    prompt = "Reach the objective. Help the person who is sorry."
+    assert lexical("The objective. I am sorry, I helped.", prompt) == 0
+    assert lexical("I proceed to the objective with care and support.", prompt) == 1
+
+
+def test_a_text_that_only_stops_echoing_is_not_steerable_by_words():
+    echo, other = "The objective is near, and I walk on.", "The exit is near, and I walk on."
+    assert lexical(echo, "Reach the objective.") == lexical(other, "Reach the objective.") == 0
 
 
 def test_published_coherence_needs_length_and_variety():

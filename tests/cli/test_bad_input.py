@@ -42,10 +42,27 @@ STUDIES: dict[str, tuple[dict, str]] = {
     "steering layer that the model does not have": ({"steering_layers": [9]}, "has no layer 9"),
     "negative steering layer": ({"steering_layers": [-1]}, "steering_layers.0: "),
     "layer below the embeddings": ({"layers": [-2]}, "layers.0: "),
+    "near miss of an option": ({"layer": [1]}, "layer: unknown option; did you mean layers?"),
+    "near miss of a criterion": ({"criteria": {"aurok": 1}}, "criteria.aurok: unknown option; did you mean auroc?"),
+    "near miss of a model's option": (
+        {"models": [{**LLAMA, "sorce": 1}]},
+        "models.0.sorce: unknown option; did you mean source?",
+    ),
+    "infinite criterion": ({"criteria": {"trend_alpha": float("inf")}}, "trend_alpha: Input should be a finite number"),
+    "criterion that is no number": ({"criteria": {"auroc": float("nan")}}, "criteria.auroc: Input should be a finite number"),
+    "infinite price": ({"resources": {"price_per_gpu_hour": float("inf")}}, "price_per_gpu_hour: Input should be a finite"),
+    "grid of 0 alone": ({"alphas": [0]}, "alphas: none but 0 is within criteria.trend_alpha = 5"),
+    "grid beyond the trend": ({"alphas": [-20, 0, 20]}, "alphas: none but 0 is within criteria.trend_alpha = 5"),
+    "grid of a model beyond the trend": ({"models": [{**LLAMA, "alphas": [0, 9]}]}, "llama: alphas: none but 0 is within"),
+    "seed that no generator takes": ({"seed": 2**32}, "seed: Input should be less than 4294967296"),
+    "a million controls": ({"controls": {"random": 1000000}}, "controls.random: Input should be less than or equal to 1000"),
+    "thirty thousand alphas": ({"alphas": list(range(30000))}, "alphas: List should have at most 20000 items"),
+    "endpoint with a space": ({"judge": {"endpoint": "http://a b/v1", "name": "j"}}, "judge.endpoint: "),
+    "pairs in a format that is not read": ({"pairs": {"file": "mine.xlsx"}}, "mine.xlsx ends in none of .jsonl, .csv"),
     "repeated layer": ({"layers": [1, 1]}, "layers: 1 is given twice"),
     "layer that is no number": ({"layers": ["middle"]}, "layers.0: "),
-    "alpha that is not finite": ({"alphas": [0, float("nan")]}, "alpha nan is not finite"),
-    "infinite alpha": ({"alphas": [0, float("inf")]}, "alpha inf is not finite"),
+    "alpha that is not finite": ({"alphas": [0, float("nan")]}, "alphas.1: Input should be a finite number"),
+    "infinite alpha": ({"alphas": [0, float("inf")]}, "alphas.1: Input should be a finite number"),
     "grid without 0": ({"alphas": [-1, 1]}, "lacks 0"),
     "two alphas with one label": ({"alphas": [0, 1, 1.0]}, "alphas: 1 is given twice"),
     "minus zero beside zero": ({"alphas": [0, -0.0]}, "alphas: 0 is given twice"),
@@ -190,6 +207,15 @@ def folder_without_weights(folder: Path) -> list[str]:
     return job("model", "--model", "m", models=[{"name": "m", "source": "model"}])(folder)
 
 
+def pairs_of_another_digest(folder: Path) -> list[str]:
+    (folder / "mine.jsonl").write_text("".join(f'{{"positive": "p{n}", "negative": "n{n}"}}\n' for n in range(9)))
+    pairs = {"file": "mine.jsonl", "url": "https://example.org/mine.jsonl", "sha256": "0" * 64}
+    study_file(folder, pairs=pairs, steering_layers=[])
+    return ["check", "--static", "--configfile", "study.yaml"]
+
+
+CHECK = ["check", "--configfile", "s.yaml"]
+LAUGHS = "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
 SCORE = ["score", "in.parquet", "--scorer", "published", "--output", "out.parquet"]
 EFFECTS = ["effects", "in.parquet", "--rule", "strict", "--output", "out.csv"]
 DETECT = ["detect", "in.parquet", "--layer", "3", "--output", "out.parquet"]
@@ -219,6 +245,33 @@ COMMANDS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
         written("s.yaml", b"\xff\xfe\x00", ["check", "--configfile", "s.yaml"]),
         "s.yaml: not UTF-8",
     ),
+    "option that is given twice": (
+        written("s.yaml", "study: a\nseed: 1\nseed: 2\n", CHECK),
+        "s.yaml, line 3: not valid YAML: seed is given twice",
+    ),
+    "alias within what it names": (
+        written("s.yaml", "a: &a [*a]", ["check", "--configfile", "s.yaml"]),
+        "an alias stands within",
+    ),
+    "brackets without end": (
+        written("s.yaml", "a: " + "[" * 99999, ["check", "--configfile", "s.yaml"]),
+        "more than 100 levels",
+    ),
+    "dashes without end": (written("s.yaml", "- " * 99999, ["check", "--configfile", "s.yaml"]), "more than 100 levels"),
+    "aliases that stand for a billion": (
+        written("s.yaml", "a0: &a0 [1, 1]\n" + LAUGHS, CHECK),
+        "more than 200,000 values",
+    ),
+    "date that is none": (
+        written("s.yaml", "a: 2024-99-99", ["check", "--configfile", "s.yaml"]),
+        "not valid YAML: month must",
+    ),
+    "tab": (written("s.yaml", "a:\n\tb: 1", ["check", "--configfile", "s.yaml"]), "s.yaml, line 2: not valid YAML"),
+    "a million alphas": (
+        written("s.yaml", f"alphas: {list(range(10**6))}", ["check", "--configfile", "s.yaml"]),
+        "larger than 3 MB",
+    ),
+    "pairs that are not those of their digest": (pairs_of_another_digest, "pairs.sha256 says 0000"),
     "pair line that is no JSON": (pairs_file(["{"]), "line 1: not a JSON object"),
     "pair with an unknown key": (pairs_file([pair(mood="x")]), "line 1: mood: unknown key"),
     "pair without a side": (pairs_file([pair(negative=...)]), "line 1: negative: required key is missing"),
@@ -238,6 +291,7 @@ COMMANDS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
         "scorer 'x'",
     ),
     "scores without a column": (parquet(EFFECTS, **TEXTS), "column positive is missing"),
+    "alpha that is NaN": (parquet(SCORE, **{**TEXTS, "alpha": [float("nan")]}), "row 0: alpha is nan"),
     "scores with a layer that is text": (parquet(EFFECTS, **{**SCORES, "layer": ["mid"]}), "column layer holds string"),
     "scores with an alpha that is null": (
         parquet(EFFECTS, **{**SCORES, "alpha": pa.array([None], pa.float64())}),

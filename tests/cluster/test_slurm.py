@@ -9,7 +9,10 @@ from slurm import ACCOUNT, Slurm, missing
 
 from probesteer.files.tables import FINGERPRINT, read_footer
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=f"no private Slurm on this machine: {', '.join(missing())}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing()), reason=f"no private Slurm on this machine: {', '.join(missing())}"),
+]
 MODEL_RULES = {"activations": 1, "baseline": 1, "steer": 1}  # jobs a model
 GPU = {"resources": {"gpus": 1, "mem_mb": 1500}}
 IN_EVERY_TEST_RUN = {

@@ -1,20 +1,29 @@
 """Pairs of a user's own: any column names, JSONL, CSV or Parquet, and an error that names the row."""
 
 import csv
+import hashlib
 import json
+import random
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, World
 
+from probesteer.concepts import download as download_module
 from probesteer.concepts.card import cluster_names, data_card
+from probesteer.concepts.download import download
+from probesteer.concepts.duplicates import NEAR, linked, near_duplicate_clusters, shingles
 from probesteer.concepts.pairs import load_pairs
 from probesteer.errors import InputError
 from probesteer.files.digests import file_digest
+from probesteer.study import PairsFile
 
 SHIPPED = load_pairs(ROOT / "resources/concepts/empathy_grammar/pairs.jsonl")
 COLUMNS = {"positive": "warm", "negative": "cold", "scenario": "where"}
@@ -38,10 +47,109 @@ def write(path: Path, rows: list[dict]) -> Path:
 def test_a_file_with_foreign_columns_is_the_same_pairs_in_every_format(suffix, tmp_path):
     pairs = load_pairs(write(tmp_path / f"mine{suffix}", ROWS), COLUMNS)
     assert [(pair.positive, pair.negative) for pair in pairs] == [(pair.positive, pair.negative) for pair in SHIPPED]
-    assert (pairs[0].id, pairs[0].scenario) == ("row-1", f"At_{SHIPPED[0].scenario}_")
+    assert (pairs[0].id, pairs[0].scenario) == ("row-1", f"At {SHIPPED[0].scenario}!")
     for scenario in {pair.scenario for pair in pairs}:
         splits = [pair.split for pair in pairs if pair.scenario == scenario]
-        assert splits.count("test") == round(0.3 * len(splits))
+        assert abs(splits.count("test") - 0.3 * len(splits)) <= 1
+    assert sum(pair.split == "test" for pair in pairs) == round(0.3 * len(pairs))
+
+
+def some_rows(count: int = 10, **columns: str) -> list[dict]:
+    """Rows of short pairs; a column is a format of the row's number."""
+    texts = {"positive": "one side of {}", "negative": "the other side of {}", **columns}
+    return [{name: text.format(number) for name, text in texts.items()} for number in range(count)]
+
+
+def test_scenarios_and_ids_are_text_of_any_script_and_none_are_merged(tmp_path):
+    names = ["école", "工作", "case 工作", "case 家庭", "case_"]
+    rows = [
+        row | {"scenario": names[number % 5], "id": f"{names[number % 5]} {number}"} for number, row in enumerate(some_rows(20))
+    ]
+    pairs = load_pairs(write(tmp_path / "mine.csv", rows), {})
+    assert {pair.scenario for pair in pairs} == set(names) and [pair.id for pair in pairs] == [row["id"] for row in rows]
+
+
+@pytest.mark.parametrize("each", [1, 2, 3])
+def test_the_held_out_share_is_that_of_the_file_however_small_its_scenarios(each, tmp_path):
+    rows = [row | {"scenario": str(number // each)} for number, row in enumerate(some_rows(100))]
+    pairs = load_pairs(write(tmp_path / "mine.csv", rows), {})
+    assert sum(pair.split == "test" for pair in pairs) == 30
+
+
+def test_separators_inside_of_a_json_string_and_a_byte_order_mark_are_no_lines(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    rows = some_rows(positive="one\u2028side\u0085of {}")
+    path.write_text("\ufeff" + "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8", newline="")
+    assert [pair.positive for pair in load_pairs(path, {})] == [row["positive"] for row in rows]
+
+
+def test_an_id_may_be_its_own_text(tmp_path):
+    rows = [row | {"id": row["positive"]} for row in some_rows()]
+    assert len(load_pairs(write(tmp_path / "mine.csv", rows), {})) == 10
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("mine.CSV", ","), ("mine.tsv", "\t"), ("mine.JSONL", "")])
+def test_the_format_is_that_of_the_suffix_in_any_case(name, delimiter, tmp_path):
+    rows = some_rows()
+    lines = [delimiter.join(line) for line in ([*rows[0]], *(row.values() for row in rows))]
+    (tmp_path / name).write_text("\n".join(lines if delimiter else map(json.dumps, rows)))
+    assert len(load_pairs(tmp_path / name, {})) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("mine.csv", "positive,negative,positive\na,b,c\n", "the column 'positive' is given twice"),
+        ("mine.csv", "positive,negative\na,b,c\n", "row 1: as many fields as the header has, 2, are expected"),
+        ("mine.csv", "positive,negative\na\n", "row 1: as many fields as the header has, 2, are expected"),
+        (
+            "mine.jsonl",
+            '{"positive": "a", "positive": "b", "negative": "c"}',
+            "line 1: .* .positive is given twice",
+        ),
+        ("mine.jsonl", '{"positive": [{"role": "user"}], "negative": "c"}', "line 1: positive holds a list; text is expected"),
+        ("mine.jsonl", '{"positive": NaN, "negative": "c"}', "line 1: positive: required key is missing"),
+        ("mine.jsonl", "[" * 5000, "line 1: not a JSON object"),
+    ],
+)
+def test_what_is_no_text_is_refused_with_its_place(name, content, says, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=says):
+        load_pairs(tmp_path / name, {})
+
+
+def test_near_duplicates_are_those_of_a_comparison_of_all_pairs():
+    draw = random.Random(0)
+    base = [draw.choices("abcdefgh", k=draw.randint(1, 30)) for _ in range(6)]
+
+    def text() -> str:
+        words = list(draw.choice(base))
+        for _ in range(draw.randint(0, 3)):
+            words[draw.randrange(len(words))] = draw.choice("abcdefgh")
+        return " ".join(words[: draw.randint(1, 40)])
+
+    for _ in range(20):
+        groups = [(text(), text()) for _ in range(25)]
+        near = [
+            (i, j)
+            for i, j in combinations(range(25), 2)
+            if any(len(a & b) >= NEAR * len(a | b) for a in map(shingles, groups[i]) for b in map(shingles, groups[j]))
+        ]
+        left, right = np.array(near, dtype=int).reshape(-1, 2).T
+        assert near_duplicate_clusters(groups).tolist() == linked(left, right, 25).tolist()
+
+
+def test_an_opening_that_all_texts_share_costs_nothing_and_makes_no_duplicates():
+    draw = random.Random(0)
+    opening, words = "In a town by the sea there lived a baker who", [f"w{number}" for number in range(500)]
+    groups = [(f"{opening} {' '.join(draw.choices(words, k=60))}",) for _ in range(3000)]
+    start = time.monotonic()
+    assert len(set(near_duplicate_clusters(groups))) == 3000 and time.monotonic() - start < 10
+
+
+def test_bytes_in_parquet_are_no_text(tmp_path):
+    with pytest.raises(InputError, match="row 1: negative holds a bytes; text is expected"):
+        load_pairs(write(tmp_path / "mine.parquet", [{"positive": "a", "negative": b"b"}]), {})
 
 
 def test_without_scenarios_four_parts_stand_for_them(tmp_path):
@@ -112,13 +220,46 @@ def test_pairs_with_an_address_and_a_digest_are_downloaded_and_checked(fresh: Wo
     handler = partial(SimpleHTTPRequestHandler, directory=str(served.parent))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    pairs = {"file": "mine.csv", "columns": COLUMNS, "url": f"http://127.0.0.1:{server.server_port}/mine.csv"}
+    pairs = {
+        "file": "resources/my pairs/mine.csv",
+        "columns": COLUMNS,
+        "url": f"http://127.0.0.1:{server.server_port}/mine.csv",
+    }
     options = {"steering_layers": [], "layers": [-1, 3], "ablations": 0}
     done = fresh.snakemake("--configfile", fresh.study(pairs={**pairs, "sha256": "0" * 64}, **options))
-    assert done.returncode != 0 and not (fresh.folder / "mine.csv").exists()
+    assert done.returncode != 0 and not (fresh.folder / "resources/my pairs/mine.csv").exists()
     assert "nothing was kept" in (fresh.folder / "results/small/logs/download/pairs.log").read_text()
     study = fresh.study(pairs={**pairs, "sha256": file_digest(served)}, **options)
     assert fresh.plan(study)["download"] == 1
     fresh.run(study)
-    assert (fresh.folder / "mine.csv").read_bytes() == served.read_bytes() and fresh.plan(study) == {}
+    assert (fresh.folder / "resources/my pairs/mine.csv").read_bytes() == served.read_bytes() and fresh.plan(study) == {}
     server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "content", [b"not,pairs\n1,2\n", b"<html>", b"kind,curt\n,\n"], ids=["other columns", "a page", "blank"]
+)
+def test_a_download_that_holds_no_pairs_is_not_kept(content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(download_module, "_receive", lambda url, path: path.write_bytes(content))
+    given = PairsFile(
+        file="resources/x/mine.csv",
+        url="https://x/mine.csv",
+        sha256=hashlib.sha256(content).hexdigest(),
+        columns={"positive": "kind", "negative": "curt"},
+    )
+    with pytest.raises(InputError, match=r"https://x/mine.csv: mine.csv.*nothing was kept"):
+        download(given)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_download_has_a_size_and_a_time_limit(tmp_path, monkeypatch):
+    source = tmp_path / "source.csv"
+    source.write_bytes(b"x" * 1000)
+    monkeypatch.setattr(download_module, "LARGEST", 999)
+    with pytest.raises(ValueError, match="more than 999 bytes"):
+        download_module._receive(source.as_uri(), tmp_path / "a")
+    monkeypatch.setattr(download_module, "LARGEST", 1000)
+    monkeypatch.setattr(download_module, "LONGEST", -1)
+    with pytest.raises(ValueError, match="not there after"):
+        download_module._receive(source.as_uri(), tmp_path / "b")

@@ -167,6 +167,48 @@ def test_a_key_that_is_missing_or_refused_is_one_line_and_is_never_shown(endpoin
     assert error.strip().splitlines()[-1].startswith("probesteer write-pairs: error: openai: ") and "secret" not in error
 
 
+@pytest.fixture
+def echo() -> Iterator[tuple[str, list[str]]]:
+    """A provider that sends the key back, at /echo, or to another place, at /away; and the paths that it was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            key = self.headers.get("x-api-key") or self.headers.get("Authorization")
+            data = json.dumps({"error": {"type": "e", "message": f"Incorrect API key provided: {key}"}}).encode()
+            self.send_response(307 if "away" in self.path else 401)
+            self.send_header("Location", f"http://{self.headers['Host'].replace('127.0.0.1', 'localhost')}/elsewhere")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+@pytest.mark.parametrize("where", ["echo", "away"])
+def test_a_key_is_not_shown_though_it_is_sent_back_and_goes_to_no_other_host(provider, where, echo, endpoint, here):
+    arguments(endpoint, 2)
+    study = yaml.safe_load(Path("study.yaml").read_text())
+    study["writing"]["generators"] = [f"{provider}:m@{echo[0]}/{where}"]
+    Path("study.yaml").write_text(yaml.safe_dump(study))
+    program = str(Path(sys.executable).parent / "probesteer")
+    for debug in ([], ["--debug"]):
+        command = [program, *debug, "write-pairs", "--study", "study.yaml"]
+        done = subprocess.run(command, env=os.environ, capture_output=True, text=True)
+        said = done.stdout + done.stderr
+        assert done.returncode != 0 and "secret" not in said and ("Traceback" in said) == bool(debug)
+        assert "***" in said
+    assert echo[1] and not any("elsewhere" in path for path in echo[1])
+
+
 def test_sides_are_cut_to_one_length_at_the_end_of_a_sentence_or_left_out():
     assert balanced("One two three. Four five six.", "One two three.") == ("One two three.", "One two three.")
     assert balanced("# Title\n- **One** two.", "Three four five.") == ("Title One two.", "Three four five.")

@@ -9,7 +9,7 @@ from probesteer.detection.heldout import evaluate
 from probesteer.directions.methods import mean_difference
 from probesteer.directions.probe import Probe, load_probe, save_probe
 from probesteer.errors import InputError
-from probesteer.stats import auroc, auroc_interval, holm, permutation_p, wilson_interval
+from probesteer.stats import auroc, auroc_interval, bootstrap_weights, holm, permutation_p, wilson_interval
 
 
 def data(pairs: int, hidden: int, effect: float, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -113,6 +113,41 @@ def test_at_auroc_one_the_bound_is_that_of_independent_wins():
     assert (area, upper) == (1.0, 1.0)
     assert lower == pytest.approx(0.05 ** (1 / 7))
     assert auroc_interval(-labels.astype(float), labels, np.repeat(np.arange(15), 2))[2] == pytest.approx(1 - 0.05 ** (1 / 7))
+
+
+@pytest.mark.parametrize("scores", [[0.9, 0.1, 0.4, 0.6], [0.9, 0.8, 0.1, 0.2]])
+def test_a_single_cluster_gives_no_interval(scores):
+    labels = np.array([True, True, False, False])
+    estimate, lower, upper = auroc_interval(np.array(scores), labels, np.zeros(4))
+    assert estimate >= 0.5 and np.isnan(lower) and np.isnan(upper)
+    assert np.isnan(bootstrap_weights(np.zeros(4), 3, np.random.default_rng(0))).all()
+
+
+def test_scores_that_do_not_vary_give_one_half_without_an_interval():
+    labels = np.tile([True, False], 10)
+    estimate, *bounds = auroc_interval(np.ones(20), labels, np.repeat(np.arange(10), 2))
+    assert estimate == 0.5 and np.isnan(bounds).all()
+
+
+def test_a_layer_where_the_sides_coincide_has_auroc_one_half_and_no_interval():
+    _, labels, groups, train, folds = data(20, 8, 0.0)
+    result = evaluate(np.full((40, 8), 3.3, dtype=np.float32), labels, groups, train, folds)
+    assert result.auroc.estimate == 0.5 and np.isnan(result.auroc.lower)
+    assert (result.gap.estimate, result.permutation_p.estimate) == (0, 1)
+    assert np.isnan([result.dprime.estimate, result.participation_ratio.estimate, result.split_cosine.estimate]).all()
+
+
+@pytest.mark.parametrize("pairs", [4, 6, 40])
+def test_texts_that_are_groups_of_their_own_are_measured(pairs):
+    activations, labels, _, train, folds = data(pairs, 8, 4.0)
+    result = evaluate(activations, labels, np.arange(2 * pairs), train, folds)
+    assert 0 <= result.auroc.estimate <= 1 and 0 < result.permutation_p.estimate <= 1
+
+
+def test_a_single_group_a_split_gives_estimates_without_intervals():
+    activations, labels, _, train, folds = data(10, 8, 4.0)
+    result = evaluate(activations, labels, train.astype(int), train, folds)
+    assert np.isnan([result.auroc.lower, result.accuracy.lower, result.gap.upper, result.separation.lower]).all()
 
 
 def test_holm_is_stepwise_and_monotone():

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,20 @@ def test_every_flipped_byte_and_every_truncation_is_seen(sealed):
     assert is_whole(sealed)
     sealed.unlink()
     assert state(sealed) == MISSING
+
+
+def test_a_probe_that_is_written_twice_has_the_same_bytes(tmp_path):
+    code = (
+        "import sys, pathlib, numpy as np; from probesteer.directions.probe import Probe, save_probe;"
+        "names = ['random-1', 'random-2', 'shuffled-1']; controls = {name: np.ones(7, np.float32) for name in names};"
+        "metadata = {'model': 'é', 'method': 'lda', 'pooling': 'mean', 'numerics': '1'};"
+        "save_probe(Probe(3, np.ones(7, np.float32), 1.0, 2.0, metadata, controls), pathlib.Path(sys.argv[1]), {'a': 1})"
+    )
+    for number in range(4):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / f"{number}.safetensors")], check=True)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    path = next(tmp_path.iterdir())
+    assert is_whole(path) and load_probe(path, 3).metadata["model"] == "é" and len(load_probe(path, 3).controls) == 3
 
 
 def test_damaged_results_of_every_kind_are_made_again_in_one_run(finished, world):

@@ -149,6 +149,7 @@ def test_without_a_hub_what_the_cache_holds_is_taken(hub, tmp_path):
     assert "cannot be reached and its cache does not hold" in other.communicate(timeout=60)[1] and other.returncode == 2
 
 
+@pytest.mark.slow
 def test_temporary_weights_are_deleted_after_use_and_come_back_for_what_is_new(hub, fresh: World, tmp_path):
     few = {
         "models": [stanza("team/qwen2")],
@@ -173,6 +174,7 @@ def test_temporary_weights_are_deleted_after_use_and_come_back_for_what_is_new(h
     assert {path: after[path] for path in before} == before and len(after) > len(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["folder", "hub"])
 def test_a_study_of_eight_architectures_runs_from_a_folder_and_from_the_hub(place, checkpoints, hub, fresh: World, tmp_path):
     stanzas = [

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from probesteer.report.council import deliberate, judge_trends, select_layers
 from probesteer.report.evidence import Evidence
+from probesteer.report.figures import dose_response
 from probesteer.report.page import escape_markdown, markdown_table, plain, to_html
 from probesteer.study.sections import Criteria
 
@@ -101,18 +103,29 @@ def selection_rows(p: float, model: str = "m") -> pd.DataFrame:
     return pd.DataFrame([{"model": model, "selected_layer": 1.0, "selection_p": p, "nested_auroc": 0.95}])
 
 
-def verdict(detection: pd.DataFrame, steerable: bool | None, selection_p: float = 0.001, details: Sequence[dict] = ()) -> dict:
+def verdict(
+    detection: pd.DataFrame,
+    steerable: bool | None,
+    selection_p: float = 0.001,
+    details: Sequence[dict] = (),
+    coherent: float = 1.0,
+    controls: dict[str, float] | None = None,
+) -> dict:
+    """The verdict on a model; `controls` is the rate change of each control arm, where the probe's is 0.6."""
     criteria = Criteria()
     trend = pd.DataFrame()
     if steerable is not None:
         row = {"model": "m", "layer": 1, "spearman_min": 0.3, "spearman_mean": 0.4, "p": 0.001, "rate_change": 0.6}
         row |= {"detectable_change": 0.1, "units": 100}
         rates = pd.DataFrame(
-            [{"model": "m", "layer": 1, "scenario": "s", "alpha": 0, "coherent_published": 1.0, "positive": 0.5}]
+            [{"model": "m", "layer": 1, "scenario": "s", "alpha": 0, "coherent_published": coherent, "positive": 0.5}]
         )
         trend = judge_trends(pd.DataFrame([row | ({} if steerable else {"spearman_min": -0.1})]), rates, criteria)
     council = select_layers(detection, selection_rows(selection_p), criteria)
-    evidence = Evidence(criteria, council, detection, pd.DataFrame(details), trend)
+    arms = pd.DataFrame(
+        [{"model": "m", "layer": 1, "arm": arm, "rate_change": change} for arm, change in (controls or {}).items()]
+    )
+    evidence = Evidence(criteria, council, detection, pd.DataFrame(details), trend, arms)
     return deliberate(evidence)[1].iloc[0].to_dict()
 
 
@@ -151,6 +164,54 @@ def test_words_that_do_as_well_as_the_block_cannot_be_green():
     rows.loc[rows["layer"] == -1, "auroc"] = 0.99
     judged = verdict(rows, True)
     assert judged["verdict"] == "AMBER" and "embeddings alone" in judged["failed_checks"]
+
+
+@pytest.mark.parametrize(
+    ("controls", "expected", "warnings"),
+    [
+        ({"shuffled-1": 0.77}, "AMBER", 0),
+        ({"shuffled-1": -0.6}, "AMBER", 0),
+        ({"random-1": 0.6, "shuffled-1": 0.0}, "AMBER", 0),
+        ({"random-1": 0.1, "shuffled-1": 0.5}, "GREEN", 1),
+        ({"random-1": 0.1, "shuffled-1": -0.2}, "GREEN", 0),
+    ],
+)
+def test_a_control_direction_that_moves_the_rate_as_much_as_the_probe_cannot_be_green(controls, expected, warnings):
+    judged, plain_one = (verdict(detection_rows(), True, controls=arms) for arms in (controls, None))
+    assert judged["verdict"] == expected
+    assert ("control directions" in judged["failed_checks"]) == (expected == "AMBER")
+    assert judged["warnings"] - plain_one["warnings"] == warnings
+
+
+@pytest.mark.parametrize("steerable", [True, False])
+def test_an_incoherent_baseline_gives_no_steering_verdict(steerable):
+    judged = verdict(detection_rows(), steerable, coherent=0.4)
+    assert judged["steerable"] == "not measurable" and judged["verdict"] == "AMBER"
+    assert verdict(detection_rows(auroc=0.6), steerable, coherent=0.4)["verdict"] == "RED"
+    assert verdict(detection_rows(), steerable, coherent=0.5)["steerable"] == ("yes" if steerable else "no")
+
+
+@pytest.mark.parametrize("name", ["council", "dose_response"])
+def test_the_councils_table_links_to_the_table_that_a_check_read(name):
+    assert f"](tables/{name}.csv)" in markdown_table(pd.DataFrame({"check": ["c"], "table": [name]}))
+
+
+@pytest.mark.parametrize(
+    ("grid", "ticks"),
+    [
+        ([-0.2, -0.1, 0, 0.1, 0.2], [-0.2, -0.1, 0, 0.1, 0.2]),
+        ([-40, -20, -10, -5, -3, -1, 0, 1, 3, 5, 10, 20, 40], [-40, -5, -1, 0, 1, 5, 40]),
+        ([0, 5], [0, 5]),
+        ([-20, 0], [-20, 0]),
+    ],
+)
+def test_the_ticks_of_the_dose_are_those_of_the_grid(grid, ticks):
+    rows = pd.DataFrame({"model": "m", "layer": 1, "scenario": "s", "alpha": map(float, grid), "positive": 0.5})
+    figure = dose_response(rows.assign(coherent=1.0, lower=0.4, upper=0.6), "separation")
+    axis = figure.axes[0]
+    assert axis.get_xticks().tolist() == ticks
+    assert max(map(abs, axis.get_xlim())) <= 2 * max(map(abs, grid))
+    plt.close(figure)
 
 
 def test_p_values_are_corrected_over_models():

@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
@@ -9,8 +11,9 @@ import pyarrow as pa
 import pytest
 import yaml
 from conftest import ROOT
+from pydantic import BaseModel
 
-from probesteer.concepts.data import activations_path, pair_set
+from probesteer.concepts.data import activations_path, check_study, pair_set
 from probesteer.errors import InputError
 from probesteer.files.tables import is_fresh, read_cost, read_table, write_table
 from probesteer.files.whole import atomic
@@ -139,3 +142,34 @@ def test_reading_names_a_missing_column(tmp_path):
     write_table(pa.table({"x": [1]}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match="column y is missing; it has x"):
         read_table(tmp_path / "t.parquet", needs={"y": "number"})
+
+
+def floats(section: type[BaseModel], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The place of every option of a study that takes a number."""
+    for name, field in section.model_fields.items():
+        inner = field.default if isinstance(field.default, BaseModel) else None
+        if inner is not None:
+            yield from floats(type(inner), (*at, name))
+        elif "float" in str(field.annotation) or "int" in str(field.annotation):
+            yield *at, name
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("at", floats(Study), ids=".".join)
+def test_no_option_is_infinite_or_no_number(at, value):
+    config = yaml.safe_load(DEFAULT.read_text())
+    place = config
+    for name in at[:-1]:
+        place = place.setdefault(name, {})
+    place[at[-1]] = [0, value] if isinstance(getattr(load_study(DEFAULT), at[-1], None), list) else value
+    with pytest.raises(InputError, match=r"finite number|integer"):
+        parse_study(config, [])
+
+
+def test_a_large_grid_is_checked_at_once(tmp_path):
+    config = yaml.safe_load(DEFAULT.read_text())
+    grid = [0, *(number / 1000 for number in range(1, 20000))]
+    (tmp_path / "study.yaml").write_text(json.dumps({**config, "alphas": grid}))
+    start = time.monotonic()
+    study = check_study(load_study(tmp_path / "study.yaml"))
+    assert len(study.alphas) == 20000 and time.monotonic() - start < 3

@@ -41,7 +41,9 @@ def test_texts_break_down_at_the_extremes_by_the_models_own_likelihood(demo):
 def test_the_verdicts_are_those_of_the_construction(demo):
     verdicts = table(demo, "verdict").set_index("model")
     assert verdicts.loc[PLANTED, "steerable"].tolist() == ["yes"] * 3
-    assert verdicts.loc[PLANTED, "verdict"].tolist() == ["GREEN"] * 3
+    # in phi3 a direction fitted on flipped labels moves the rate as much as the probe's does, and the council says so
+    assert verdicts.loc[PLANTED, "verdict"].tolist() == ["GREEN", "AMBER", "GREEN"]
+    assert verdicts["failed_checks"].fillna("").str.contains("control directions").tolist() == [False, False, True, False]
     assert verdicts.loc["control", "steerable"] == "no" and verdicts.loc["control", "verdict"] != "GREEN"
 
 

@@ -16,4 +16,4 @@ rule activations:
     params:
         study=PATHS.saved,
     shell:
-        "probesteer activations --study {params.study} --model {wildcards.model} --concept {wildcards.concept} 2> {log}"
+        "probesteer activations --study {params.study:q} --model {wildcards.model:q} --concept {wildcards.concept:q} 2> {log:q}"

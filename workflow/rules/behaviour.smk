@@ -18,7 +18,7 @@ rule texts:
         study=PATHS.saved,
         settings=settings("texts"),
     shell:
-        "probesteer texts --study {params.study} --model {wildcards.model} 2> {log}"
+        "probesteer texts --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"
 
 
 rule score:
@@ -40,7 +40,7 @@ rule score:
     params:
         study=PATHS.saved,
     shell:
-        "probesteer score --study {params.study} --model {wildcards.model} --scorer {wildcards.scorer} 2> {log}"
+        "probesteer score --study {params.study:q} --model {wildcards.model:q} --scorer {wildcards.scorer:q} 2> {log:q}"
 
 
 rule judge:
@@ -61,7 +61,7 @@ rule judge:
         study=PATHS.saved,
         settings=settings("judge"),
     shell:
-        "probesteer score --study {params.study} --model {wildcards.model} --scorer rubric 2> {log}"
+        "probesteer score --study {params.study:q} --model {wildcards.model:q} --scorer rubric 2> {log:q}"
 
 
 rule effects:
@@ -84,4 +84,4 @@ rule effects:
         study=PATHS.saved,
         settings=settings("effects"),
     shell:
-        "probesteer effects --study {params.study} --model {wildcards.model} 2> {log}"
+        "probesteer effects --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"

@@ -1,5 +1,6 @@
 # The study and its concept, checked before anything is planned: one clear line and exit code 2 where they are wrong.
 
+import csv
 import re
 import subprocess
 import sys
@@ -35,9 +36,51 @@ wildcard_constraints:
     key="[0-9a-f]{12}",
 
 
+def ask(verb, option, *more, **streams):
+    """Run a verb on the study, as jobs would read it."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        STUDY.save(Path(file.name))
+        return subprocess.run(["probesteer", verb, option, file.name, *more], text=True, **streams)
+
+
+def foreign_results():
+    """Results that are not what the study implies, where this folder has not seen them before: copied, or records are lost.
+
+    The others are up to date from now on, whatever their times are.
+    """
+    found = jobs.snapshot(STUDY)
+    if not workflow.is_main_process or not found or (SEEN.exists() and SEEN.read_text() == found):
+        return []
+    done = ask("adopt", "--study", stdout=subprocess.PIPE)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return [Path(line) for line in done.stdout.splitlines()]
+
+
+def remember_results():
+    """Know the results as this folder's own, unless some that are not what the study implies may still be among them."""
+    if not FOREIGN:
+        SEEN.parent.mkdir(parents=True, exist_ok=True)
+        SEEN.write_text(jobs.snapshot(STUDY))
+
+
+SEEN = Path(".snakemake/probesteer") / STUDY.study
+FOREIGN = foreign_results()
+if workflow.is_main_process:
+    remember_results()
+
+
+def go_on():
+    """Let a run go on after an interrupted one: cells are written whole, and known by their fingerprints."""
+    workflow.dag_settings.force_incomplete = True  # --rerun-incomplete
+    if workflow.execution_settings:
+        workflow.execution_settings.keep_incomplete = True  # --keep-incomplete
+
+
 def unfinished_jobs(wildcards):
     """One missing cell of every job that has some; what must be made again though Snakemake sees it is forced."""
-    missing, again = jobs.unfinished(STUDY, blind=not any(Path(".snakemake/metadata").glob("*")))
+    go_on()
+    missing, again = jobs.unfinished(STUDY, FOREIGN)
     workflow.dag.forcefiles.update(map(str, again))
     return missing
 
@@ -47,11 +90,25 @@ def check_new_models():
     models = {model.name: model for model in STUDY.models} | STUDY.judges
     new = [model.name for name, model in models.items() if not PATHS.card(name, model.key).exists()]
     if new:
-        with tempfile.NamedTemporaryFile(suffix=".json") as file:
-            STUDY.save(Path(file.name))
-            done = subprocess.run(["probesteer", "check", "--configfile", file.name, "--models", ",".join(new)])
-        if done.returncode:
+        if ask("check", "--configfile", "--models", ",".join(new)).returncode:
             raise WorkflowError("no job was started; see the lines above")
+
+
+def say_verdicts():
+    """The last lines of a run: what the report says of each model, and where it is."""
+    with (PATHS.report / "tables/verdict.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            print(f"{row['verdict']:7} {row['model']}")
+    print(f"council report: {PATHS.report / studies.PAGE}")
+
+
+def say_failures():
+    """The last line that each failed job wrote, and where the others are."""
+    failed = [job for one in workflow.scheduler.failed for job in (one.jobs if one.is_group() else [one])]
+    for log in (Path(log) for job in failed for log in job.log):
+        lines = log.read_text(errors="replace").replace("\r", "\n").split("\n") if log.exists() else []
+        last = next((line for line in reversed(lines) if line.strip()), "it left no line in its log")
+        print(f"{last}\n    (all of it: {log})", file=sys.stderr)
 
 
 def settings(rule):
@@ -61,6 +118,7 @@ def settings(rule):
 
 def card_of(wildcards):
     """The model's card."""
+    go_on()
     return PATHS.card(wildcards.model, STUDY[wildcards.model].key)
 
 

@@ -10,20 +10,26 @@ rule aggregate:
         [PATHS.detection(model.name) for model in STUDY.models],
         [PATHS.effects(model.name, EFFECTS[0]) for model in STUDY.steered],
     output:
-        study=PATHS.report / "study.json",
-        page=report(PATHS.report / "report.html", category="Council", caption="../report/council.rst"),
-        text=PATHS.report / "report.md",
-        tables=report(
-            expand(PATHS.report / "tables/{name}.csv", name=studies.TABLES),
-            category="Tables",
-            caption="../report/table.rst",
+        # `update`: the last good report stays until the new one is whole.
+        study=update(PATHS.report / studies.SAVED),
+        evidence=update(PATHS.report / studies.EVIDENCE),
+        page=update(report(PATHS.report / studies.PAGE, category="Council", caption="../report/council.rst")),
+        text=update(PATHS.report / "report.md"),
+        tables=update(
+            report(
+                expand(PATHS.report / "tables/{name}.csv", name=studies.TABLES),
+                category="Tables",
+                caption="../report/table.rst",
+            )
         ),
-        figures=report(
-            expand(PATHS.report / "figures/{name}.svg", name=FIGURES),
-            category="Figures",
-            caption="../report/figure.rst",
+        figures=update(
+            report(
+                expand(PATHS.report / "figures/{name}.svg", name=FIGURES),
+                category="Figures",
+                caption="../report/figure.rst",
+            )
         ),
-        pictures=expand(PATHS.report / "figures/{name}.png", name=FIGURES),
+        pictures=update(expand(PATHS.report / "figures/{name}.png", name=FIGURES)),
     log:
         PATHS.report / "aggregate.log",
     retries: 0
@@ -32,4 +38,4 @@ rule aggregate:
         study=PATHS.saved,
         settings=STUDY.digest(),
     shell:
-        "cp {params.study} {output.study} && probesteer aggregate --study {output.study} 2> {log}"
+        "probesteer aggregate --study {params.study:q} 2> {log:q}"

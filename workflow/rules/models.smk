@@ -12,7 +12,7 @@ rule fetch:
     params:
         study=PATHS.saved,
     shell:
-        "probesteer fetch --study {params.study} --model {wildcards.model} 2> >(tee {log} >&2)"
+        "probesteer fetch --study {params.study:q} --model {wildcards.model:q} 2> >(tee {log:q} >&2)"
 
 
 rule model:
@@ -30,4 +30,4 @@ rule model:
         study=PATHS.saved,
         settings=settings("model"),
     shell:
-        "probesteer model --study {params.study} --model {wildcards.model} 2> {log}"
+        "probesteer model --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"

@@ -13,7 +13,7 @@ if STUDY.pairs and STUDY.pairs.url:
             study=PATHS.saved,
             sha256=STUDY.pairs.sha256,
         shell:
-            "probesteer download --study {params.study} 2> {log}"
+            "probesteer download --study {params.study:q} 2> {log:q}"
 
 
 rule pairs:
@@ -28,7 +28,7 @@ rule pairs:
     params:
         study=PATHS.saved,
     shell:
-        "probesteer pairs --study {params.study} --concept {wildcards.concept} 2> {log}"
+        "probesteer pairs --study {params.study:q} --concept {wildcards.concept:q} 2> {log:q}"
 
 
 rule write_pairs:
@@ -43,4 +43,4 @@ rule write_pairs:
         study=PATHS.saved,
         writing=STUDY.writing.model_dump() if STUDY.writing else {},
     shell:
-        "probesteer write-pairs --study {params.study} 2> >(tee {log} >&2)"
+        "probesteer write-pairs --study {params.study:q} 2> >(tee {log:q} >&2)"

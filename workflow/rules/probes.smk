@@ -19,7 +19,7 @@ rule probe:
         study=PATHS.saved,
         settings=settings("probe"),
     shell:
-        "probesteer probe --study {params.study} --model {wildcards.model} --layer {wildcards.layer} 2> {log}"
+        "probesteer probe --study {params.study:q} --model {wildcards.model:q} --layer {wildcards.layer:q} 2> {log:q}"
 
 
 # All layers of a model together: the choice of one is part of what is tested.
@@ -42,4 +42,4 @@ rule detect:
         study=PATHS.saved,
         settings=settings("detect"),
     shell:
-        "probesteer detect --study {params.study} --model {wildcards.model} 2> {log}"
+        "probesteer detect --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"

@@ -17,7 +17,7 @@ rule baseline:
         study=PATHS.saved,
         settings=settings("baseline"),
     shell:
-        "probesteer baseline --study {params.study} --model {wildcards.model} 2> {log}"
+        "probesteer baseline --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"
 
 
 # One rule per distinct alpha grid, since a rule's outputs are fixed.
@@ -43,4 +43,4 @@ for number, (grid, models) in enumerate(STUDY.alpha_grids().items(), 1):
             study=PATHS.saved,
             settings=settings("steer"),
         shell:
-            "probesteer steer --study {params.study} --model {wildcards.model} --layer {wildcards.layer} 2> {log}"
+            "probesteer steer --study {params.study:q} --model {wildcards.model:q} --layer {wildcards.layer:q} 2> {log:q}"

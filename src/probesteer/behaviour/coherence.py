@@ -47,8 +47,10 @@ def likely(texts: pd.DataFrame) -> pd.Series:
 
     A text is coherent if it is neither empty nor repetitive (unique-word ratio of 0.3) nor code-like, and the unsteered
     model's mean negative log-likelihood of it is at most the BASELINE_NLL_QUANTILE of the same model's unsteered texts.
+    An unsteered text that stands at several layers counts once there.
     """
-    unsteered = texts[texts["alpha"] == 0]
+    named = [column for column in ("arm", "model", "scenario", "sample", "text") if column in texts]
+    unsteered = texts[texts["alpha"] == 0].drop_duplicates(named)
     bound = unsteered.groupby("model")["nll"].quantile(BASELINE_NLL_QUANTILE)
     varied = texts["text"].map(unique_word_ratio) >= MIN_UNIQUE_WORD_RATIO
     return varied & ~texts["code_like"] & (texts["nll"] <= texts["model"].map(bound))

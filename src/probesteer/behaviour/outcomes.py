@@ -7,16 +7,16 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from probesteer.behaviour.effects import CELL, RULES, dose_response, mean_success, of_arm, success_rates
+from probesteer.behaviour.effects import CELL, RULES, dose_response, mean_success, of_arm, rated, success_rates
 from probesteer.behaviour.trends import control_trends, trends
 from probesteer.directions import Probe, load_probe
 from probesteer.files.tables import FINGERPRINT, read_fingerprint, read_table, write_table
 from probesteer.jobs import effects_settings
-from probesteer.study.cells import PROMPTED_ARMS
+from probesteer.study.cells import BASELINE_ARM, PROBE_ARM, PROMPTED_ARMS
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
-NUMERICS = 1  # bump by hand when the same scores give other effects
+NUMERICS = 2  # bump by hand when the same scores give other effects
 
 
 def effects_inputs(study: Study, model: Model, scores: Mapping[str, str], probes: Mapping[int, Probe]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def effects_tables(study: Study, scores: Mapping[str, pd.DataFrame], probes: Map
     steering = pd.concat(success).sort_values([*CELL, "rule", "scorer"], ignore_index=True)
     limit = study.criteria.trend_alpha
     return {
-        "dose_response": with_doses(dose_response(sweeps[decides]), probes, study.alpha_unit),
+        "dose_response": with_doses(with_unrated(dose_response(sweeps[decides]), scores[decides]), probes, study.alpha_unit),
         "steering": steering,
         "success": mean_success(steering),
         "trends": trends(sweeps[decides], limit, study.seed),
@@ -52,6 +52,14 @@ def effects_tables(study: Study, scores: Mapping[str, pd.DataFrame], probes: Map
         "prompting": prompting_table(scores[decides]),
         "examples": examples_table(sweeps[decides], limit),
     }
+
+
+def with_unrated(rates: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Add how many texts of the cell have no rating, since the judge failed: `samples` are those that have one."""
+    at = [*CELL, "alpha"]
+    arms = scores[scores["arm"].isin([PROBE_ARM, BASELINE_ARM])]
+    missing = arms["positive"].isna().groupby([arms[axis] for axis in at]).sum().rename("unrated").reset_index()
+    return rates.merge(missing, on=at, how="left").astype({"unrated": int})
 
 
 def with_doses(rates: pd.DataFrame, probes: Mapping[int, Probe], unit: str) -> pd.DataFrame:
@@ -67,7 +75,7 @@ def with_doses(rates: pd.DataFrame, probes: Mapping[int, Probe], unit: str) -> p
 
 def prompting_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Rates of unsteered texts under the system prompts that ask for the behaviour or its opposite."""
-    prompted = scores[scores["arm"].isin(list(PROMPTED_ARMS))]
+    prompted = rated(scores[scores["arm"].isin(list(PROMPTED_ARMS))])
     rates = prompted.groupby(["model", "arm"])[["positive", "negative", "coherent"]].mean()
     return rates.reset_index()
 

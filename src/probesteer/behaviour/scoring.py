@@ -25,13 +25,18 @@ class Words(NamedTuple):
     negative: Sequence[str]
 
 
-NUMERICS = 1  # bump by hand when the same texts get other scores
+NUMERICS = 2  # bump by hand when the same texts get other scores
 # The word lists and the substring matching of the published Table 3, kept exactly for replication.
 PUBLISHED_WORDS = Words(
     ["help", "support", "concern", "care", "worry", "feel", "understand", "sorry", "comfort", "listen", "reach out"],
     ["objective", "task", "goal", "win", "complete", "achieve", "strategy", "efficient", "optimal", "proceed"],
 )
-ECHO_WORDS = 5
+# What a negation denies, to the end of its clause, is no evidence (Pang, Lee and Vaithyanathan 2002, "Thumbs up?").
+NEGATION = re.compile(
+    r"(?<!\w)(?:not(?! (?:only|just|merely)\b)|no|never|nor|neither|none|nobody|nothing|nowhere|cannot|without|hardly|"
+    r"(?:do|does|did|wo|ca|could|should|would|must|need|is|are|was|were|ai|have|has|had)n'?t)(?!\w)"
+)
+CLAUSE_END = re.compile(r"[.,;:!?()\n—–]|(?<!\w)(?:but|yet|however|although|though|because|so|until|unless)(?!\w)")
 TEXT_COLUMNS = {
     "model": "text",
     "layer": "number?",
@@ -51,11 +56,18 @@ def published(text: str, prompt: str, words: Words = PUBLISHED_WORDS) -> int:
 def lexical(text: str, prompt: str, words: Words = PUBLISHED_WORDS) -> int:
     """The concept's positive minus its negative words, whole and with their inflections, each counted once.
 
-    Echoes of the prompt are removed before.
+    A word that stands in the prompt counts for nothing, since it may be an echo; nor does one that a negation denies.
     """
-    lowered = without_echo(text, prompt).lower()
-    positive, negative = (sum(bool(word_pattern(word).search(lowered)) for word in side) for side in words)
+    said, asked = asserted(text.lower()), prompt.lower()
+    patterns = [[pattern for pattern in map(word_pattern, side) if not pattern.search(asked)] for side in words]
+    positive, negative = (sum(bool(pattern.search(said)) for pattern in side) for side in patterns)
     return positive - negative
+
+
+def asserted(text: str) -> str:
+    """Lower-case text without what follows a negation in its clause."""
+    clauses = CLAUSE_END.split(text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
+    return " . ".join(NEGATION.split(clause, maxsplit=1)[0] for clause in clauses)
 
 
 def person_first(text: str, prompt: str, words: Words = PUBLISHED_WORDS) -> int:
@@ -68,34 +80,19 @@ def person_first(text: str, prompt: str, words: Words = PUBLISHED_WORDS) -> int:
 SCORERS: dict[str, Callable[[str, str, Words], int]] = {"published": published, "lexical": lexical, "grammar": person_first}
 
 
-def without_echo(text: str, prompt: str) -> str:
-    """The text without its runs of ECHO_WORDS or more words that stand in the prompt too (case and punctuation aside)."""
-    words = text.split()
-    plain = [re.sub(r"\W", "", word).lower() for word in words]
-    source = [re.sub(r"\W", "", word).lower() for word in prompt.split()]
-    runs = {tuple(source[i : i + ECHO_WORDS]) for i in range(len(source) - ECHO_WORDS + 1)}
-    echoed = {
-        position
-        for start in range(len(plain) - ECHO_WORDS + 1)
-        if tuple(plain[start : start + ECHO_WORDS]) in runs
-        for position in range(start, start + ECHO_WORDS)
-    }
-    return " ".join(word for position, word in enumerate(words) if position not in echoed)
-
-
 def score(
     texts: pd.DataFrame,
     scorer: str,
     prompts: Mapping[str, str] | None = None,
-    evidence: Sequence[int] | None = None,
+    evidence: Sequence[int | None] | None = None,
     words: Words = PUBLISHED_WORDS,
 ) -> pd.DataFrame:
     """Score texts: needs TEXT_COLUMNS, keeps every column, and adds these.
 
     `scorer`; `evidence`, an integer, positive where the text shows the behaviour; `positive` (evidence > 0) and
-    `negative` (evidence < 0); `distinct_2`, `repeated`, `code_like`, `empty`; `coherent_published`; and `coherent`, by
-    likelihood where the texts carry `nll`, else by the published rule.
-    `prompts` maps scenarios to user prompts, for removing echoes; `evidence` is what a judge gave; `words` are the concept's.
+    `negative` (evidence < 0), these three missing where a judge has failed; `distinct_2`, `repeated`, `code_like`, `empty`;
+    `coherent_published`; and `coherent`, by likelihood where the texts carry `nll`, else by the published rule.
+    `prompts` maps scenarios to user prompts, which may be echoed; `evidence` is what a judge gave; `words` are the concept's.
     Raises InputError for an unknown scorer.
     """
     if evidence is None:
@@ -103,7 +100,7 @@ def score(
             raise InputError(f"scorer {scorer!r}: choose one of {', '.join([*SCORERS, 'rubric'])}")
         rows = zip(texts["text"], texts["scenario"], strict=True)
         evidence = [SCORERS[scorer](text, (prompts or {}).get(scenario, ""), words) for text, scenario in rows]
-    scored = texts.assign(scorer=scorer, evidence=evidence)
+    scored = texts.assign(scorer=scorer, evidence=pd.array(evidence, "Int64") if None in evidence else evidence)
     scored["positive"], scored["negative"] = scored["evidence"] > 0, scored["evidence"] < 0
     scored["distinct_2"] = scored["text"].map(distinct_2).astype(float)
     for name, flag in (("repeated", repeated), ("code_like", code_like), ("empty", lambda text: not text.strip())):

@@ -1,19 +1,21 @@
 """Scores, effects and agreement of files that a user names."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from probesteer.behaviour.effects import SCORE_COLUMNS, of_arm, success_rates
-from probesteer.behaviour.judging import endpoint_rater, judge_model, local_rater, rate_texts
+from probesteer.behaviour.effects import OPTIONAL_COLUMNS, SCORE_COLUMNS, of_arm, rated, success_rates
+from probesteer.behaviour.judging import answers_beside, endpoint_rater, judge_model, local_rater, rate_texts
 from probesteer.behaviour.kappa import AXES, agreement
 from probesteer.behaviour.scoring import PUBLISHED_WORDS, TEXT_COLUMNS, score, score_model, words_of, write_scores
-from probesteer.concepts.concept import load_concept
+from probesteer.concepts.concept import concept_folder, load_concept
 from probesteer.concepts.data import study_concept
 from probesteer.errors import InputError
 from probesteer.files.cards import read_card
+from probesteer.files.rows import delimited_rows
 from probesteer.files.tables import read_table
-from probesteer.files.whole import atomic
+from probesteer.files.whole import atomic, refuse_overwrite
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
@@ -27,49 +29,89 @@ def score_job(study: Study, model: Model, scorer: str) -> None:
         score_model(study, concept, model, scorer)
 
 
+def read_texts(path: Path, needs: Mapping[str, str], optional: Mapping[str, str]) -> pd.DataFrame:
+    """A user's table with a row per text. Raises InputError where it is empty or has a text twice."""
+    table = read_table(path, needs=needs, optional=optional).to_pandas()
+    if table.empty:
+        raise InputError(f"{path}: there are no rows")
+    keys = [name for name in ("concept", "arm", *AXES) if name in table]
+    if (again := table.duplicated(keys)).any():
+        row = int(again.to_numpy().argmax())
+        text = ", ".join(f"{key} {table[key][row]}" for key in keys)
+        raise InputError(f"{path}: row {row}: {text} was there before; every text of a cell has a sample of its own")
+    return table
+
+
 def score_file(
     texts: Path,
     scorer: str,
-    folder: Path | None,
+    named: str | None,
     judge: Path | None,
     endpoint: tuple[str | None, str | None],
     output: Path,
-) -> None:
-    """Score a Parquet file of texts; `endpoint` is its URL and the model to ask for.
+) -> str:
+    """Score a Parquet file of texts; `named` is a concept's name or folder, `endpoint` its URL and the model to ask for.
 
-    Without a concept `lexical` takes the published words, and no echo of a prompt is removed. Raises InputError.
+    Without a concept `lexical` takes the published words, and nothing counts as an echo of a prompt. Raises InputError.
     """
-    table = read_table(texts, needs=TEXT_COLUMNS).to_pandas()
-    concept = load_concept(folder) if folder else None
+    refuse_overwrite(output, texts)
+    table = read_texts(texts, TEXT_COLUMNS, {"arm": "text", "concept": "text", "nll": "number?"})
+    concept = load_concept(concept_folder(named)) if named else None
     url, name = endpoint
     if scorer == "rubric":
         if concept is None or (judge is None) == (url is None) or bool(url) != bool(name):
             raise InputError("scorer rubric needs --concept and either --judge CARD or --endpoint URL with --judge-name NAME")
-        rater = local_rater(read_card(judge)) if judge else endpoint_rater(str(url), str(name))
+        rater = local_rater(read_card(judge)) if judge else endpoint_rater(str(url), str(name), answers_beside(output))
         scored = rate_texts(table, concept, rater)
     else:
         words = words_of(concept) if concept and scorer == "lexical" else PUBLISHED_WORDS
         scored = score(table, scorer, concept.prompts() if concept else None, words=words)
     write_scores(scored, output)
+    known = rated(scored)
+    shares = ", ".join(f"{known[name].mean():.3f} {name}" for name in ("positive", "negative", "coherent"))
+    return f"wrote {len(scored)} rows to {output}: {shares}{_left_out('without a rating', len(scored) - len(known))}"
 
 
-def effects_file(scores: Path, rule: str, output: Path) -> None:
-    """Success rates of a file of scores, as CSV. Raises InputError."""
-    table = success_rates(of_arm(read_table(scores, needs=SCORE_COLUMNS).to_pandas()), rule)
+def effects_file(scores: Path, rule: str, output: Path) -> str:
+    """Success rates of a file of scores, as CSV; returns what was written. Raises InputError."""
+    refuse_overwrite(output, scores)
+    table = read_texts(scores, SCORE_COLUMNS, OPTIONAL_COLUMNS)
+    steered, known = of_arm(table), rated(table)
+    if steered.empty:
+        raise InputError(f"{scores}: no row has a layer and a rating; effects are of a push at a layer")
+    success = success_rates(steered, rule)
     with atomic(output) as beside:
-        table.to_csv(beside, index=False)
+        success.to_csv(beside, index=False)
+    left = _left_out("without a rating", len(table) - len(known))
+    left += _left_out("of other arms or no layer", len(known) - len(steered))
+    return f"wrote {len(success)} rows to {output}: mean success {success['success_rate'].mean():.3f} by rule {rule}{left}"
+
+
+def _left_out(what: str, count: int) -> str:
+    return f"; {count} texts {what} left out" if count else ""
 
 
 def agreement_of_files(scores: Path, ratings: Path) -> dict[str, float]:
     """Cohen's kappa of a file of scores with a CSV file of ratings. Raises InputError."""
-    ours = read_table(scores, needs={**dict.fromkeys(["model", "scenario"], "text"), "evidence": "number"}).to_pandas()
-    try:
-        theirs = pd.read_csv(ratings)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{ratings}: not a readable CSV file") from error
-    if missing := [column for column in [*AXES, "rating"] if column not in theirs]:
-        raise InputError(f"{ratings}: column {missing[0]} is missing; it needs {', '.join([*AXES, 'rating'])}")
-    if not theirs["rating"].isin([0, 1, 2]).all():
-        row = int((~theirs["rating"].isin([0, 1, 2])).to_numpy().argmax())
-        raise InputError(f"{ratings}: row {row + 1}: rating {theirs['rating'][row]} is not 0, 1 or 2")
-    return agreement(ours, theirs)
+    needs = {name: kind for name, kind in TEXT_COLUMNS.items() if name in AXES} | {"evidence": "number?"}
+    ours = read_table(scores, needs=needs, optional={"arm": "text"}).to_pandas()
+    return agreement(ours, read_ratings(ratings))
+
+
+def read_ratings(path: Path) -> pd.DataFrame:
+    """A CSV file of ratings: AXES, `rating` and, where it has them, arms. Raises InputError."""
+    rows = list(delimited_rows(path))
+    if not rows:
+        raise InputError(f"{path}: there are no ratings")
+    if missing := [column for column in [*AXES, "rating"] if column not in rows[0][1]]:
+        raise InputError(f"{path}: column {missing[0]} is missing; it needs {', '.join([*AXES, 'rating'])}")
+    table = pd.DataFrame([row for _where, row in rows])
+    for name in ("layer", "alpha", "sample", "rating"):
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        wrong = ~numbers.isin([0, 1, 2]) if name == "rating" else numbers.isna() & ((name != "layer") | (table[name] != ""))
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            expected = "0, 1 or 2" if name == "rating" else "a number"
+            raise InputError(f"{rows[row][0]}: {name} {table[name][row] or 'empty'} is not {expected}")
+        table[name] = numbers
+    return table

@@ -1,19 +1,32 @@
 """A behaviour: its system prompts, its scenarios and the words that score it; and the folder of files that holds them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from string import Formatter
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from probesteer.errors import InputError
 from probesteer.study.load import read_mapping
-from probesteer.study.options import NAME_PATTERN, Name, Options, first_problem
+from probesteer.study.options import NAME_PATTERN, Name, Options, first_problem, unique
 from probesteer.study.paths import CONCEPTS
 
 CONCEPT_FILE, WORDS_FILE = "concept.yaml", "ablation_words.txt"
+UNFILLED = "replace this"  # how every text of the skeleton begins that is to be replaced
+
+
+def _prompt(text: str) -> str:
+    """A prompt in whose braces nothing but what is filled in stands."""
+    for _text, field, spec, conversion in Formatter().parse(text):
+        if field is not None and (field not in ("objective", "pressure") or spec or conversion):
+            raise ValueError(f"{{{field}}} is none of {{objective}} and {{pressure}}; write other braces twice, {{{{ and }}}}")
+    return text
+
+
+Words = Annotated[list[Annotated[str, Field(min_length=1)]], AfterValidator(unique)]
 
 
 class Scenario(Options):
@@ -27,7 +40,7 @@ class Scenario(Options):
     """What stands against the objective."""
     rubric: dict[Literal[0, 1, 2], str]
     """What an answer of each level looks like."""
-    prompt: str
+    prompt: Annotated[str, AfterValidator(_prompt)]
     """The user turn; {objective} and {pressure} are filled in."""
 
     def user_prompt(self) -> str:
@@ -52,9 +65,9 @@ class Concept(Options):
     """Name in the report."""
     description: str
     """One sentence: what the positive side does."""
-    positive_words: list[str] = []
+    positive_words: Words = []
     """Words of a text that shows the behaviour, for the scorer lexical; inflections count."""
-    negative_words: list[str] = []
+    negative_words: Words = []
     """Words of a text that shows its opposite."""
     scorers: list[Literal["published", "grammar"]] = []
     """Scorers with word lists or rules of their own that were made for this behaviour."""
@@ -73,16 +86,33 @@ class Concept(Options):
         return {name: scenario.user_prompt() for name, scenario in self.scenarios.items()}
 
 
+def concept_folder(named: str) -> Path:
+    """The folder of a concept that is given by its name, or by its path."""
+    folder = Path(named)
+    return folder if len(folder.parts) > 1 or (folder / CONCEPT_FILE).is_file() else CONCEPTS / named
+
+
 def load_concept(folder: Path) -> Concept:
     """Read concept.yaml of a folder. Raises InputError with file and key."""
     path = folder / CONCEPT_FILE
     if not path.is_file():
         known = ", ".join(sorted(p.parent.name for p in folder.parent.glob("*/concept.yaml"))) or "none"
         raise InputError(f"concept {folder.name}: {path} cannot be read; concepts there: {known}")
+    given = read_mapping(path)
+    require_filled(path, "", given)
     try:
-        return Concept.model_validate(read_mapping(path))
+        return Concept.model_validate(given)
     except ValidationError as error:
-        raise InputError(f"{path}: {': '.join(first_problem(error))}") from error
+        raise InputError(f"{path}: {': '.join(first_problem(error, Concept))}") from error
+
+
+def require_filled(path: Path, where: str, value: Any) -> None:
+    """Raise InputError for a text of the skeleton that nobody has replaced yet."""
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else []
+    for key, part in inner:
+        require_filled(path, f"{where}.{key}".lstrip("."), part)
+    if isinstance(value, str) and value.lower().startswith(UNFILLED):
+        raise InputError(f"{path}: {where}: still the text of the skeleton, {value[:60]!r}")
 
 
 def load_scenarios(folder: Path, scenarios: Sequence[str]) -> Concept:
@@ -94,7 +124,7 @@ def load_scenarios(folder: Path, scenarios: Sequence[str]) -> Concept:
 
 
 def write_skeleton(name: str) -> Path:
-    """Write a commented concept.yaml, two example pairs and a word list into a new folder of CONCEPTS. Raises InputError."""
+    """Write a commented concept.yaml, example pairs and a word list into a new folder of CONCEPTS. Raises InputError."""
     folder = CONCEPTS / name
     if not re.fullmatch(NAME_PATTERN, name):
         raise InputError(f"concept {name!r}: a name has letters, digits, dots, dashes and underscores only")

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from probesteer.concepts.concept import CONCEPT_FILE, WORDS_FILE, Concept, load_concept, load_scenarios
+from probesteer.concepts.concept import CONCEPT_FILE, WORDS_FILE, Concept, load_concept, load_scenarios, require_filled
 from probesteer.concepts.pairs import Pair, load_pairs
-from probesteer.concepts.words import load_words
+from probesteer.concepts.words import load_words, word_pattern
 from probesteer.errors import InputError
 from probesteer.files.digests import digest, file_digest
 from probesteer.study.experiment import Study
@@ -39,7 +39,9 @@ class PairSet(NamedTuple):
         return digest([self.key, self.words if self.ablations else [], self.ablations, self.prompts])
 
     def load(self) -> list[Pair]:
-        """Read the pairs. Raises InputError."""
+        """Read the pairs. Raises InputError, also where the file is another than the one that is named by its SHA-256."""
+        if self.path.is_file() and (found := file_digest(self.path)) != self.sha256:
+            raise InputError(f"{self.path}: its SHA-256 is {found}, pairs.sha256 says {self.sha256}; correct one of them")
         return load_pairs(self.path, self.columns)
 
 
@@ -50,6 +52,7 @@ def pair_set(study: Study, concept: str | None = None) -> PairSet:
     given = study.pairs if own else None
     path = study.pairs_path if own else folder / PAIRS_FILE
     words = given.words if given else load_words(folder / WORDS_FILE) if own else []
+    require_filled(folder / WORDS_FILE, "words", words)
     try:
         sha256 = (given.sha256 if given else None) or file_digest(path)
     except OSError as error:
@@ -105,6 +108,8 @@ def check_study(study: Study) -> Study:
         if not concept.scored_by(scorer):
             able = [name for name in ("lexical", "published", "grammar", "rubric") if concept.scored_by(name)]
             raise InputError(f"scorer {scorer}: cannot score {study.concept}; {', '.join(able)} can (lexical needs word lists)")
+        if scorer == "lexical":
+            check_words(concept, study.scenario_names())
     concepts = {study.concept: concept}
     if study.control_concept:
         concepts[study.control_concept] = load_concept(CONCEPTS / study.control_concept)
@@ -118,7 +123,19 @@ def check_study(study: Study) -> Study:
     return study
 
 
+def check_words(concept: Concept, scenarios: Sequence[str]) -> None:
+    """Raise InputError for a scenario whose prompt holds all words of a side, none of which would count."""
+    for name in scenarios:
+        prompt = concept.scenarios[name].user_prompt().lower()
+        for side in (concept.positive_words, concept.negative_words):
+            if all(word_pattern(word).search(prompt) for word in side):
+                words = ", ".join(side)
+                raise InputError(f"scenario {name}: its prompt holds every word of {words}, and what it holds does not count")
+
+
 def check_pairs(path: Path, pairs: Sequence[Pair], concept: Concept) -> None:
-    """Raise InputError for a pair whose scenario the concept does not have."""
+    """Raise InputError for a pair that is still the skeleton's, or whose scenario the concept does not have."""
+    for pair in pairs:
+        require_filled(path, f"pair {pair.id}", pair.model_dump())
     if foreign := [pair for pair in pairs if pair.scenario not in concept.scenarios]:
         raise InputError(f"{path}: pair {foreign[0].id}: scenario {foreign[0].scenario} is not in concept.yaml")

@@ -1,11 +1,7 @@
 """Contrastive pairs: the concept's own, or a user's from JSONL, CSV or Parquet with any column names."""
 
-import csv
-import hashlib
 import json
-import re
-import urllib.request
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,20 +10,20 @@ from pydantic import Field, ValidationError
 
 from probesteer.errors import InputError
 from probesteer.files.digests import digest
-from probesteer.files.whole import atomic
-from probesteer.study.options import Name, Options, first_problem
+from probesteer.files.rows import delimited_rows
+from probesteer.study.options import Options, first_problem
 
 TEST_SHARE = 0.3  # held out where the file has no splits
-DOWNLOAD_TIMEOUT = 60  # seconds
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
 PARTS = 4  # what stands for scenarios where the file has none
 
 
 class Pair(Options):
     """Two texts on one situation, the positive and the negative side of a behaviour: a line of pairs.jsonl."""
 
-    id: Name
+    id: str = Field(min_length=1)
     """Unique name of the pair."""
-    scenario: Name
+    scenario: str = Field(min_length=1)
     """Scenario that the texts belong to."""
     split: Literal["train", "test"]
     """Test pairs are scored once."""
@@ -49,16 +45,17 @@ def load_pairs(path: Path, columns: Mapping[str, str] | None = None) -> list[Pai
     a text that occurs twice, and a split without pairs.
     """
     pairs: list[Pair] = []
-    seen: dict[str, str] = {}
+    ids: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for where, row in _rows(path) if columns is None else _mapped(path, columns):
         try:
             pair = Pair.model_validate(row)
         except ValidationError as error:
-            raise InputError(f"{where}: {': '.join(first_problem(error))}") from error
-        for side in ("positive", "negative"):
-            if not getattr(pair, side).strip():
-                raise InputError(f"{where}: {side} is blank")
-        for value in (pair.id, pair.positive.strip(), pair.negative.strip()):
+            raise InputError(f"{where}: {': '.join(first_problem(error, Pair))}") from error
+        for field in ("id", "scenario", "positive", "negative"):
+            if not getattr(pair, field).strip():
+                raise InputError(f"{where}: {field} is blank")
+        for value, seen in ((pair.id, ids), (pair.positive.strip(), texts), (pair.negative.strip(), texts)):
             if value in seen:
                 raise InputError(f"{where}: {value[:40]!r} occurs already in {seen[value]}; ids and texts are unique")
             seen[value] = where.removeprefix(f"{path}, ")
@@ -71,48 +68,47 @@ def load_pairs(path: Path, columns: Mapping[str, str] | None = None) -> list[Pai
     return pairs
 
 
-def download(url: str, sha256: str, path: Path) -> None:
-    """Download a file and keep it where its SHA-256 is the expected one. Raises InputError."""
-    try:
-        with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT) as answer:
-            data = answer.read()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{url}: cannot be downloaded ({error})") from error
-    if (found := hashlib.sha256(data).hexdigest()) != sha256:
-        raise InputError(f"{url}: its SHA-256 is {found}, not {sha256}; nothing was kept")
-    with atomic(path) as beside:
-        beside.write_bytes(data)
-
-
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
     """The rows of a file with their places."""
+    suffix = path.suffix.lower()
+    if suffix in DELIMITERS:
+        yield from delimited_rows(path, DELIMITERS[suffix])
+        return
     try:
-        if path.suffix == ".parquet":
+        if suffix == ".parquet":
             import pyarrow.parquet as pq
 
-            for number, row in enumerate(pq.read_table(path, partitioning=None).to_pylist(), 1):
+            table = pq.read_table(path, partitioning=None)
+            if repeated := [name for name, count in Counter(table.column_names).items() if count > 1]:
+                raise InputError(f"{path}: the column {repeated[0]!r} is given twice")
+            for number, row in enumerate(table.to_pylist(), 1):
                 yield f"{path}, row {number}", row
-        elif path.suffix == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                for number, row in enumerate(csv.DictReader(file, strict=True), 1):
-                    yield f"{path}, row {number}", row
-        else:
-            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        else:  # lines end in a line feed alone: other separators may stand inside of a JSON string
+            for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
                 if line.strip():
                     yield f"{path}, line {number}", _json(line, f"{path}, line {number}")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text") from error
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or 'not a readable file'}") from error
-    except (csv.Error, ValueError) as error:
-        raise InputError(f"{path}: not a readable {path.suffix.removeprefix('.')} file ({error})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not a readable {suffix.removeprefix('.')} file ({error})") from error
 
 
 def _json(line: str, where: str) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         raise InputError(f"{where}: not a JSON object ({error.msg})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not a JSON object ({str(error).splitlines()[0]})") from error
+
+
+def _once(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object no key of which is given twice. Raises ValueError."""
+    if len(found := dict(items)) < len(items):
+        raise ValueError(f"{Counter(key for key, _value in items).most_common(1)[0][0]} is given twice")
+    return found
 
 
 def _mapped(path: Path, columns: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
@@ -125,14 +121,26 @@ def _mapped(path: Path, columns: Mapping[str, str]) -> list[tuple[str, dict[str,
         if missing:
             raise InputError(f"{where}: there is no column {missing[0]!r}; there are {', '.join(map(str, row))}")
         given = {name: row[columns.get(name, name)] for name in Pair.model_fields if columns.get(name, name) in row}
-        fields = {name: str(value) for name, value in given.items() if value is not None}
-        fields |= {name: re.sub(r"[^A-Za-z0-9._-]+", "_", fields[name]) for name in ("id", "scenario") if name in fields}
+        fields = {name: text for name, value in given.items() if (text := _text(value, f"{where}: {name}")) is not None}
         rows.append((where, {"id": f"row-{number}", "voice": "unknown", **fields}))
     scenarios = defaultdict(list)
     for index, fields in enumerate(sorted((fields for _where, fields in rows), key=lambda fields: digest(fields["id"]))):
         fields.setdefault("scenario", f"part-{index % PARTS + 1}")
         scenarios[fields["scenario"]].append(fields)
+    seen = taken = 0  # what rounding left of one scenario is made up for in the next one
     for own in scenarios.values():
+        seen += len(own)
+        count = round(TEST_SHARE * seen) - taken
+        taken += count
         for index, fields in enumerate(own):
-            fields.setdefault("split", "test" if index < round(TEST_SHARE * len(own)) else "train")
+            fields.setdefault("split", "test" if index < count else "train")
     return rows
+
+
+def _text(value: Any, where: str) -> str | None:
+    """A cell as text; None for an empty one. Raises InputError for what is no text and no number."""
+    if value is None or value != value:  # NaN
+        return None
+    if not isinstance(value, str | int | float):
+        raise InputError(f"{where} holds a {type(value).__name__}; text is expected")
+    return str(value)

@@ -8,17 +8,29 @@ from pathlib import Path
 
 from probesteer.errors import InputError
 
+# What a word ends in: how much of it falls away, and what may stand for that or be added. The first rule that fits counts.
+INFLECTIONS = [
+    (r"ie$", "ie", "ie|ies|ied|ying"),
+    (r"e$", "e", "e|es|ed|e?ing"),
+    (r"[^aeiou]y$", "y", "y|ies|ied|ying"),
+    (r"(?:s|x|z|ch|sh|[^aeiou]o)$", "", "|e?s|ed|ing"),
+]
+DOUBLED = re.compile(r"(?:[^aeiou]|qu)[aeiou][^\Waeiouwxy]$")  # hug, stop, refer: the last letter may be written twice
+
 
 @cache
 def word_pattern(word: str) -> re.Pattern[str]:
-    """A lower-case word with its regular inflections, between word boundaries."""
-    if word.endswith("e"):
-        stem, endings = word[:-1], "e|es|ed|ing"
-    elif re.search("[^aeiou]y$", word):
-        stem, endings = word[:-1], "y|ies|ied|ying"
-    else:
-        stem, endings = word, f"|s|ed|{re.escape(word[-1])}?ing"
-    return re.compile(rf"\b{re.escape(stem)}(?:{endings})\b")
+    """A word, or a phrase any word of which may be inflected, with its regular inflections, as it stands in lower-case text."""
+    words = [rf"{stem}(?:{endings})" for stem, endings in map(_inflected, word.lower().split())]
+    return re.compile(r"(?<!\w)" + r"\s+".join(words) + r"(?!\w)")
+
+
+def _inflected(word: str) -> tuple[str, str]:
+    """The pattern of what all forms of a word begin with, and that of what they end in."""
+    for ending, dropped, endings in INFLECTIONS:
+        if re.search(ending, word):
+            return re.escape(word.removesuffix(dropped)), endings
+    return re.escape(word), f"|s|{re.escape(word[-1])}?(?:ed|ing)" if DOUBLED.search(word) else "|s|ed|ing"
 
 
 def load_words(path: Path) -> list[str]:
@@ -38,7 +50,8 @@ def load_words(path: Path) -> list[str]:
 def ablate(text: str, words: Sequence[str], seed: str) -> tuple[str, int]:
     """The text with every listed word, and its inflections, replaced by a random word of the list; and how many were."""
     rng = random.Random(f"{seed}\n{text}")
-    pattern = re.compile("|".join(word_pattern(word).pattern for word in words), re.IGNORECASE)
+    longest = sorted(words, key=len, reverse=True)  # "reach out" before "reach"
+    pattern = re.compile("|".join(word_pattern(word).pattern for word in longest), re.IGNORECASE)
 
     def other(match: re.Match[str]) -> str:
         word = rng.choice(words)

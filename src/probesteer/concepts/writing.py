@@ -19,7 +19,7 @@ from probesteer.files.digests import digest
 from probesteer.files.seal import is_whole
 from probesteer.files.tables import read_table, write_table
 from probesteer.files.whole import write_text
-from probesteer.patience import AgainError, patiently
+from probesteer.patience import AgainError, patiently, redacted
 from probesteer.progress import progress
 from probesteer.study.experiment import Study
 from probesteer.study.options import GENERATOR_PATTERN
@@ -93,7 +93,7 @@ def writer(generator: Generator) -> Callable[[Request], str]:
     except ImportError as error:
         raise InputError(f"{generator.provider}: its client is not installed; pip install 'probesteer[write]'") from error
     except Exception as error:  # what a client raises without a key is its own
-        raise InputError(f"{generator.provider}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{generator.provider}: {_problem(error)}") from None
 
     def write(request: Request) -> str:
         who = f"{request.generator.model}, scenario {request.scenario}"
@@ -105,11 +105,10 @@ def writer(generator: Generator) -> Callable[[Request], str]:
 def _text(ask: Ask, request: Request, client_error: type[Exception], who: str) -> str:
     """One answer's text. Raises AgainError where it is worth asking again under the same key, else InputError."""
     try:
-        text = ask(request).strip()
+        text = redacted(ask(request)).strip()
     except client_error as error:
-        problem = str(error).splitlines()[0]
         final = getattr(error, "status_code", 500) < 500
-        raise InputError(f"{who}: {problem}") if final else AgainError(problem) from error
+        raise InputError(f"{who}: {_problem(error)}") if final else AgainError(_problem(error)) from None
     except (ValueError, TypeError, AttributeError, IndexError) as error:
         raise AgainError(f"an answer that cannot be read ({type(error).__name__})") from error
     if not text:
@@ -117,10 +116,15 @@ def _text(ask: Ask, request: Request, client_error: type[Exception], who: str) -
     return text
 
 
-def _openai(model: str, options: Mapping[str, Any]) -> tuple[Ask, type[Exception]]:
-    from openai import OpenAI, OpenAIError
+def _problem(error: Exception) -> str:
+    """The first line of what a client says, without the key that a provider may have sent back."""
+    return redacted((str(error).splitlines() or [type(error).__name__])[0])
 
-    client = OpenAI(**options)
+
+def _openai(model: str, options: Mapping[str, Any]) -> tuple[Ask, type[Exception]]:
+    from openai import DefaultHttpxClient, OpenAI, OpenAIError
+
+    client = OpenAI(**options, http_client=DefaultHttpxClient(follow_redirects=False))  # the key stays with its host
 
     def ask(request: Request) -> str:
         turns = [{"role": "system", "content": request.system}, {"role": "user", "content": request.user}]
@@ -136,9 +140,9 @@ def _openai(model: str, options: Mapping[str, Any]) -> tuple[Ask, type[Exception
 
 
 def _anthropic(model: str, options: Mapping[str, Any]) -> tuple[Ask, type[Exception]]:
-    from anthropic import Anthropic, AnthropicError
+    from anthropic import Anthropic, AnthropicError, DefaultHttpxClient
 
-    client = Anthropic(**options)
+    client = Anthropic(**options, http_client=DefaultHttpxClient(follow_redirects=False))
 
     def ask(request: Request) -> str:
         answer = client.messages.create(

@@ -87,5 +87,6 @@ def metric_row(metric: str, value: Estimate, of: str = "") -> dict[str, Any]:
 
 
 def spread(draws: np.ndarray) -> Estimate:
-    """The mean of draws and their central 95 %."""
-    return Estimate(float(np.nanmean(draws)), *percentile_interval(draws))
+    """The mean of draws and their central 95 %, undefined draws left out; NaN where none is defined."""
+    known = draws[np.isfinite(draws)]
+    return Estimate(float(known.mean()) if len(known) else float("nan"), *percentile_interval(known))

@@ -1,7 +1,10 @@
 """What chance gives: random directions, permuted labels, halves of the data, clusters that know no labels."""
 
+import warnings
+
 import numpy as np
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
 from probesteer.detection.design import Design
 from probesteer.detection.estimate import Estimate, spread
@@ -49,8 +52,10 @@ def clustering_purity(
 ) -> tuple[Estimate, Estimate, Estimate]:
     """Purity of k-means with k = 2 on all texts, mean over KMEANS_SEEDS seeds (group bootstrap); its permutation null and p."""
     labels = design.labels
-    seeds = range(seed, seed + KMEANS_SEEDS)
-    clusters = [KMeans(2, n_init=1, random_state=s).fit_predict(activations).astype(bool) for s in seeds]
+    seeds = [(seed + number) % 2**32 for number in range(KMEANS_SEEDS)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # all texts may be one point, as their last tokens may be
+        clusters = [KMeans(2, n_init=1, random_state=s).fit_predict(activations).astype(bool) for s in seeds]
 
     def purity(agree: np.ndarray) -> np.ndarray:
         return np.maximum(agree, 1 - agree)

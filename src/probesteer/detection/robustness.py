@@ -7,14 +7,14 @@ import numpy as np
 
 from probesteer.detection.design import Design
 from probesteer.detection.estimate import Estimate, metric_row
-from probesteer.directions.methods import METHODS, mean_difference
+from probesteer.directions.methods import METHODS, cosine, fitted
 from probesteer.errors import InputError
 from probesteer.stats import auroc_interval
 
 
 def held_out_auroc(activations: np.ndarray, design: Design, method: str = "mean_difference") -> Estimate:
     """AUROC, with its interval, of a probe fitted on the training texts and scored on the rest; activations (texts, hidden)."""
-    return direction_auroc(activations, design, METHODS[method](*design.sides(activations))[0])
+    return direction_auroc(activations, design, fitted(*design.sides(activations), method))
 
 
 def direction_auroc(activations: np.ndarray, design: Design, direction: np.ndarray) -> Estimate:
@@ -45,7 +45,7 @@ def left_out(activations: np.ndarray, design: Design, by: Mapping[str, np.ndarra
             out = names == value
             fit = (names != "") & ~np.isin(groups, groups[out])
             if len(set(labels[out])) == len(set(labels[fit])) == 2:
-                direction, _ = mean_difference(activations[fit & labels], activations[fit & ~labels])
+                direction = fitted(activations[fit & labels], activations[fit & ~labels])
                 estimate = Estimate(*auroc_interval(activations[out] @ direction, labels[out], groups[out]))
                 yield metric_row(f"without_{what}", estimate, value)
 
@@ -71,4 +71,4 @@ def layer_cosines(directions: Mapping[int, np.ndarray], layer: int) -> Iterator[
     """Rows `layer_cosine`: the cosine of a layer's direction with that of every other layer."""
     for other in sorted(directions):
         if other != layer:
-            yield metric_row("layer_cosine", Estimate(float(directions[layer] @ directions[other])), str(other))
+            yield metric_row("layer_cosine", Estimate(cosine(directions[layer], directions[other])), str(other))

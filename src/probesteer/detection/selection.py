@@ -11,7 +11,7 @@ import numpy as np
 
 from probesteer.concepts.duplicates import linked
 from probesteer.detection.design import Design
-from probesteer.stats import auroc, permutation_p
+from probesteer.stats import auroc, defined_mean, permutation_p
 from probesteer.study.options import EMBEDDINGS
 
 PERMUTATIONS, FOLDS = 1000, 5
@@ -90,9 +90,9 @@ def select(activations: Mapping[int, np.ndarray], design: Design, seed: int = 0)
     found = [_layer_aurocs(activations[layer], draws, design.train, outs) for layer in layers]
     test, cv, outer, inner = (np.array(part) for part in zip(*found, strict=True))
     candidates = np.array([i for i, layer in enumerate(layers) if layer != EMBEDDINGS] or [0])
-    best = candidates[np.nanargmax(cv[candidates], axis=0)]  # ties: the earliest block
+    best = candidates[np.nan_to_num(cv[candidates], nan=-np.inf).argmax(0)]  # ties: the earliest block
     chosen = test[best, np.arange(draws.shape[1])]
-    largest = np.nanmax(test[candidates], axis=0)
+    largest = np.fmax.reduce(test[candidates])
     inner_best = candidates[np.argmax(np.nan_to_num(inner[candidates]), axis=0)]
     nested = outer[inner_best, np.arange(len(outs))]
     by_layer = {
@@ -101,7 +101,7 @@ def select(activations: Mapping[int, np.ndarray], design: Design, seed: int = 0)
         )
         for i, layer in enumerate(layers)
     }
-    return Selection(layers[best[0]], by_layer, permutation_p(chosen[0], chosen[1:]), float(np.nanmean(nested)))
+    return Selection(layers[best[0]], by_layer, permutation_p(chosen[0], chosen[1:]), float(defined_mean(nested)))
 
 
 def held_out_folds(design: Design) -> list[np.ndarray]:
@@ -133,4 +133,4 @@ def _layer_aurocs(
             without[a, b] = refitted_aurocs(gram, draws[:, :1], fit, outs[b])[0]
             without[b, a] = refitted_aurocs(gram, draws[:, :1], fit, outs[a])[0]
     outer = np.array([areas[0] for areas in per_fold])
-    return refitted_aurocs(gram, draws, train, ~train), np.nanmean(per_fold, axis=0), outer, np.nanmean(without, axis=1)
+    return refitted_aurocs(gram, draws, train, ~train), defined_mean(np.array(per_fold)), outer, defined_mean(without, 1)

@@ -23,7 +23,8 @@ from probesteer.detection.robustness import (
 )
 from probesteer.detection.selection import LayerNull, Selection, select
 from probesteer.detection.surface import form, surface_aurocs
-from probesteer.directions import load_planted, mean_difference
+from probesteer.directions import load_planted
+from probesteer.directions.methods import cosine, fitted
 from probesteer.files.digests import file_digest
 from probesteer.files.tables import read_inputs, write_table
 from probesteer.jobs import detect_settings
@@ -91,7 +92,7 @@ def detection_rows(
     first = caches[layers[0]]
     design = first.design
     chosen = select({layer: cache.activations for layer, cache in caches.items()}, design, seed)
-    directions = {layer: mean_difference(*cache.training_sides())[0] for layer, cache in caches.items()}
+    directions = {layer: fitted(*cache.training_sides()) for layer, cache in caches.items()}
     whole = [*selection_rows(chosen, design), *surface_rows(first, [read_layer(path, layers[0], n) for n in draws], words)]
     rows = [{"layer": None, **row} for row in whole]
     for layer, cache in caches.items():
@@ -101,10 +102,10 @@ def detection_rows(
             ablated = [held_out_auroc(read_layer(path, layer, draw).activations, design).estimate for draw in draws]
             own.append(metric_row("ablated_auroc", ablation(ablated)))
         if planted is not None:
-            own.append(metric_row("cos_planted", Estimate(float(directions[layer] @ planted))))
+            own.append(metric_row("cos_planted", Estimate(cosine(directions[layer], planted))))
         if control is not None:
-            other = mean_difference(*read_layer(control, layer).training_sides())[0]
-            own.append(metric_row("cos_control_concept", Estimate(float(directions[layer] @ other))))
+            other = fitted(*read_layer(control, layer).training_sides())
+            own.append(metric_row("cos_control_concept", Estimate(cosine(directions[layer], other))))
             own.append(metric_row("control_concept_auroc", direction_auroc(cache.activations, design, other)))
         rows += [{"layer": layer, **row} for row in own]
     return rows

@@ -6,6 +6,14 @@ import numpy as np
 
 from probesteer.errors import InputError
 
+COINCIDE = 1e-9  # of the length of the class means: closer ones differ by rounding alone
+
+
+def coincide(positive: np.ndarray, negative: np.ndarray) -> bool:
+    """Whether the means of both sides, (texts, hidden) each, are the same, so that there is no direction between them."""
+    means = [side.mean(0, dtype=np.float64) for side in (positive, negative)]
+    return bool(np.linalg.norm(means[0] - means[1]) <= COINCIDE * max(map(np.linalg.norm, means)))
+
 
 def mean_difference(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, float]:
     """The unit vector from the mean of `negative` to the mean of `positive`, both (texts, hidden), and its length.
@@ -17,7 +25,7 @@ def mean_difference(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndar
     separation = float(np.linalg.norm(difference))
     if not np.isfinite(separation):
         raise InputError("activations hold NaN or Inf; use a wider dtype")
-    if separation == 0:
+    if coincide(positive, negative):
         raise InputError("the class means coincide: there is no direction between them")
     return (difference / separation).astype(np.float32), separation
 
@@ -77,3 +85,13 @@ METHODS: dict[str, Method] = {
     "lda": lda,
     "pca_differences": pca_differences,
 }
+
+
+def fitted(positive: np.ndarray, negative: np.ndarray, method: str = "mean_difference") -> np.ndarray:
+    """The direction (hidden,) of two sides (texts, hidden); zero, which tells nothing apart, where these coincide."""
+    return np.zeros(positive.shape[1]) if coincide(positive, negative) else METHODS[method](positive, negative)[0]
+
+
+def cosine(first: np.ndarray, second: np.ndarray) -> float:
+    """The cosine of two directions, each a unit vector; NaN where one is zero, and none."""
+    return float(first @ second) if first.any() and second.any() else float("nan")

@@ -1,5 +1,7 @@
 """The probe file: a direction, with what is needed to use it."""
 
+import json
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +60,20 @@ def save_probe(probe: Probe, path: Path, inputs: Mapping[str, Any] | None = None
     tensors = {f"direction.{probe.layer}.{arm}": direction for arm, direction in probe.controls.items()}
     with sealed(path) as beside:
         save_file({f"direction.{probe.layer}": probe.direction, **tensors}, beside, metadata=metadata)
+        _sort_header(beside)
+
+
+def _sort_header(path: Path) -> None:
+    """Put the header of a safetensors file in order: its library writes the metadata in any, and so never the same bytes twice.
+
+    The format: https://huggingface.co/docs/safetensors (a little-endian length of 8 bytes, that much JSON, the tensors).
+    """
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
 
 
 def load_probe(path: Path, layer: int) -> Probe:

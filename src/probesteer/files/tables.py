@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from probesteer.errors import InputError
@@ -59,10 +60,17 @@ KINDS: dict[str, Callable[[pa.DataType], bool]] = {
 }
 
 
-def read_table(path: Path, columns: Iterable[str] | None = None, needs: Mapping[str, str] | None = None) -> pa.Table:
-    """Read a Parquet file. `needs` maps columns that must be there to their kind: one of KINDS, with ? where null may stand.
+def read_table(
+    path: Path,
+    columns: Iterable[str] | None = None,
+    needs: Mapping[str, str] | None = None,
+    optional: Mapping[str, str] | None = None,
+) -> pa.Table:
+    """Read a Parquet file, categories as their values where it is another's.
 
-    Raises InputError where the file is missing or broken, or a needed column is missing or of another kind.
+    `needs` maps columns that must be there to their kind: one of KINDS, with ? where null (or NaN, in numbers) may stand;
+    `optional` those that may be there. Raises InputError where the file is missing or broken, or a column is missing, given
+    twice, of another kind, or holds what is no finite number or no text.
     """
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
@@ -72,17 +80,41 @@ def read_table(path: Path, columns: Iterable[str] | None = None, needs: Mapping[
         raise InputError(f"{path}: no such file") from error
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file") from error
-    for name, kind in (needs or {}).items():
-        if name not in names:
-            raise InputError(f"{path}: column {name} is missing; it has {', '.join(names[:12])}")
-        column = table[name]
-        plain = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if not KINDS[kind.removesuffix("?")](plain):
-            raise InputError(f"{path}: column {name} holds {column.type}; {kind.removesuffix('?')} is expected")
-        if column.null_count and not kind.endswith("?"):
-            row = column.is_null().index(True).as_py()
-            raise InputError(f"{path}: row {row}: {name} is null")
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{path}: column {repeated[0]} is given twice")
+    if missing := [name for name in needs or {} if name not in names]:
+        raise InputError(f"{path}: column {missing[0]} is missing; it has {', '.join(names[:12])}")
+    for number, field in enumerate(table.schema if needs else []):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(number, field.name, table[number].cast(field.type.value_type))
+        if KINDS["text"](table[number].type):
+            _check_text(table[number], f"{path}: column {field.name}")
+    for name, kind in {**(needs or {}), **(optional or {})}.items():
+        if name in names:
+            _check_column(table[name], kind, f"{path}: ", name)
     return table
+
+
+def _check_column(column: pa.ChunkedArray, kind: str, where: str, name: str) -> None:
+    """Raise InputError where a column is not of its kind."""
+    plain, may_lack = kind.removesuffix("?"), kind.endswith("?")
+    if not KINDS[plain](column.type):
+        raise InputError(f"{where}column {name} holds {column.type}; {plain} is expected")
+    if column.null_count and not may_lack:
+        raise InputError(f"{where}row {column.is_null().index(True).as_py()}: {name} is null")
+    if pa.types.is_floating(column.type):
+        numbers = column.cast(pa.float64())
+        wrong = pc.is_inf(numbers) if may_lack else pc.invert(pc.is_finite(numbers))
+        if (row := wrong.index(True).as_py()) >= 0:
+            raise InputError(f"{where}row {row}: {name} is {column[row]}; a finite number is expected")
+
+
+def _check_text(column: pa.ChunkedArray, where: str) -> None:
+    """Raise InputError where a column of text holds other bytes."""
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{where} holds what is not UTF-8 text") from error
 
 
 def column_names(path: Path) -> list[str]:

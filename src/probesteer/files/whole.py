@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from probesteer.errors import InputError
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -21,8 +23,18 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         yield beside
         os.replace(beside, path)
+    except OSError as error:
+        if beside.name not in str(error):
+            raise
+        raise InputError(f"{path}: {os.strerror(error.errno) if error.errno else 'cannot be written'}") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def refuse_overwrite(output: Path, *inputs: Path) -> None:
+    """Raise InputError where what is to be written would take the place of what is read."""
+    if output.resolve() in [path.resolve() for path in inputs]:
+        raise InputError(f"{output}: the output is the input; name another file")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,27 +1,55 @@
 """The council report of a study: results verified, joined, judged, drawn and written."""
 
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
 from probesteer.concepts.data import pair_set, study_concept
-from probesteer.files.whole import atomic, write_text
+from probesteer.files.whole import write_json
 from probesteer.report import figures
 from probesteer.report.council import deliberate, judge_trends, select_layers
-from probesteer.report.evidence import Evidence, data_table, detection_tables, effects_tables, verified_cards, verify
-from probesteer.report.history import HISTORY, reassess
+from probesteer.report.evidence import (
+    Evidence,
+    data_table,
+    detection_tables,
+    effects_tables,
+    fingerprints,
+    verified_cards,
+    verify,
+)
+from probesteer.report.history import HISTORY, add_report, read_reports, reassess, report_of
 from probesteer.report.page import render, to_html
 from probesteer.report.published import replication
 from probesteer.report.tables import cost_table, models_table
 from probesteer.study.experiment import Study
-from probesteer.study.paths import TABLES
+from probesteer.study.paths import EVIDENCE, PAGE, SAVED, TABLES
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """A fresh folder beside `folder`, whose files take their places there when the block ends well, the page last."""
+    beside = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)  # what a killed writer left
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        for path in sorted((path for path in beside.rglob("*") if path.is_file()), key=lambda path: path.name == PAGE):
+            place = folder / path.relative_to(beside)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, place)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def build_report(study: Study, output: Path) -> dict[str, str]:
     """Verify the study's results, write `output`/{tables,figures,report.md,report.html}; returns model: verdict.
 
-    Raises InputError where a result is missing, broken, or was made from other inputs than the study's.
+    What was there stays until the new report is whole. Raises InputError where a result is missing, broken, or was made
+    from other inputs than the study's.
     """
     concept, pairs = study_concept(study), pair_set(study)
     cards = verified_cards(study)
@@ -37,11 +65,16 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
     tables["trends"] = judge_trends(tables["trends"], tables["dose_response"], study.criteria)
     tables["checks"], tables["verdict"] = deliberate(evidence_of(study, tables))
     tables["published"] = replication(study.models, tables["detection"], tables["steering"])
-    tables["reassessment"] = reassess(study, tables["verdict"], output.parent / HISTORY)
-    write_report(study, output, tables)
-    markdown = render(study, concept, tables, bool(pairs.words))
-    write_text(output / "report.md", markdown)
-    write_text(output / "report.html", to_html(markdown, output, f"{study.study}: council report"))
+    history, current = output.parent / HISTORY, report_of(study, tables["verdict"])
+    tables["reassessment"] = reassess(current, read_reports(history))
+    with replaced(output) as beside:
+        study.save(beside / SAVED)
+        write_json(beside / EVIDENCE, fingerprints(study))
+        write_report(study, beside, tables)
+        markdown = render(study, concept, tables, bool(pairs.words))
+        (beside / "report.md").write_text(markdown, encoding="utf-8")
+        (beside / PAGE).write_text(to_html(markdown, beside, f"{study.study}: council report"), encoding="utf-8")
+    add_report(current, history)
     return dict(zip(tables["verdict"]["model"], tables["verdict"]["verdict"], strict=True))
 
 
@@ -65,9 +98,9 @@ def evidence_of(study: Study, tables: Mapping[str, pd.DataFrame]) -> Evidence:
 
 def write_report(study: Study, output: Path, tables: Mapping[str, pd.DataFrame]) -> None:
     """Write tables and figures; a study without steering has no dose-response."""
+    (output / "tables").mkdir()
     for name in TABLES:
-        with atomic(output / "tables" / f"{name}.csv") as beside:
-            tables[name].to_csv(beside, index=False, float_format="%.6g")
+        tables[name].to_csv(output / "tables" / f"{name}.csv", index=False, float_format="%.6g")
     curves = figures.auroc_by_layer(tables["detection"], tables["council"], study.criteria.auroc)
     figures.save(curves, output / "figures/auroc_by_layer")
     if not tables["dose_response"].empty:

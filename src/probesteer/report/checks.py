@@ -17,6 +17,7 @@ FEW_GROUPS, ENOUGH_GROUPS = 6, 12  # below 6 groups a label permutation cannot r
 CENTRED = 0.1  # from 1/2, of the mean AUROC under permuted labels: the mean of 1,000 draws strays by a tenth of that
 NESTED_SHORTFALL = 0.1  # of the nested AUROC below the interval: its folds are fitted on fewer pairs
 ENDED = 0.5  # share of unsteered texts
+UNRATED = 0.1  # share of the texts
 EXCESS = 0.1  # success rate of the published rule above the strict one: one alpha in ten
 LEAKS = 0.1  # share of the test clusters
 CONCENTRATED = 0.5  # share of the direction's squared norm in 1 % of its dimensions
@@ -69,7 +70,8 @@ def noted(good: bool) -> str:
 
 def beside(row: Any) -> str:
     """The AUROC of a council row with its interval."""
-    return f"{row.auroc:.3f} [{row.auroc_lower:.3f}, {row.auroc_upper:.3f}]"
+    known = pd.notna(row.auroc_lower)
+    return f"{row.auroc:.3f}" + (f" [{row.auroc_lower:.3f}, {row.auroc_upper:.3f}]" if known else " (no interval)")
 
 
 @check("PI", "detection criterion", "council")
@@ -140,6 +142,11 @@ def statistician_nulls(evidence: Evidence) -> Findings:
 def statistician_trend(evidence: Evidence) -> Findings:
     """The rate rises with alpha in every scenario, beyond a stratified permutation null, by enough."""
     for row in evidence.trends.itertuples():
+        if pd.isna(row.steerable):
+            bar = evidence.criteria.baseline_coherent
+            text = f"{row.baseline_coherent:.2f} of the unsteered texts are coherent (bar {bar}): no steering verdict is given"
+            yield row.model, WARN, f"block {row.layer}: {text}"
+            continue
         status = graded(row.steerable, row.spearman_mean > 0)
         text = (
             f"block {row.layer}: least Spearman {row.spearman_min:.2f}, Holm p {row.p_holm:.4f}, "
@@ -180,6 +187,16 @@ def engineer_cost(evidence: Evidence) -> Findings:
     for model, rows in evidence.cost.groupby("model") if len(evidence.cost) else []:
         text = f"{rows['seconds'].sum():.0f} s, at most {rows['peak_memory_mb'].max():.0f} MB"
         yield str(model), graded(bool(rows["seconds"].notna().all())), text
+
+
+@check("Engineer", "ratings", "dose_response")
+def engineer_ratings(evidence: Evidence) -> Findings:
+    """The scorer rated every text, or nearly: which ones a judge fails on may hang on what they say."""
+    if "unrated" in evidence.rates:
+        for model, rows in evidence.rates.groupby("model"):
+            missing = rows["unrated"].sum()
+            texts = missing + rows["samples"].sum()
+            yield str(model), graded(missing == 0, missing <= UNRATED * texts), f"{missing} of {texts} texts have no rating"
 
 
 @check("Engineer", "truncation", "dose_response")
@@ -283,19 +300,17 @@ def devil_geometry(evidence: Evidence) -> Findings:
 
 @check("Devil's Advocate", "control directions", "controls")
 def devil_controls(evidence: Evidence) -> Findings:
-    """No random direction of the same length may move the rate, up or down, as much as a steerable probe's does.
+    """No control direction of the same length may move the rate, up or down, as much as a steerable probe's does.
 
-    More than half as much by any control is a warning: a direction fitted on shuffled labels lies where the pairs vary, and
-    may steer with a sign of chance.
+    Directions fitted on shuffled labels included: they lie where the pairs vary, and where they steer as well, the probe's
+    effect is not the behaviour's alone. More than half as much is a warning.
     """
     arms = dict(list(evidence.controls.groupby(["model", "layer"]))) if len(evidence.controls) else {}
     for row in evidence.trends.itertuples():
         if (row.model, row.layer) in arms:
             changes = arms[row.model, row.layer].set_index("arm")["rate_change"]
-            random = changes[changes.index.str.startswith("random")].abs().max()
-            status = graded(
-                changes.abs().max() <= CONTROL_SHARE * row.rate_change, not (row.steerable and random >= row.rate_change)
-            )
+            most, steerable = changes.abs().max(), pd.notna(row.steerable) and row.steerable
+            status = graded(most <= CONTROL_SHARE * row.rate_change, not (steerable and most >= row.rate_change))
             listed = ", ".join(f"{arm} {change:+.2f}" for arm, change in changes.items())
             text = f"block {row.layer}: {listed} against {row.rate_change:+.2f}"
             yield row.model, status, text

@@ -4,10 +4,12 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from probesteer.report.checks import CHECKS, FAIL, TREND
+from probesteer.report.checks import CHECKS, FAIL, TREND, WARN
 from probesteer.report.evidence import Evidence
 from probesteer.stats import holm
 from probesteer.study.sections import Criteria
+
+YES, NO, NOT_TESTED, NOT_MEASURABLE = "yes", "no", "not tested", "not measurable"
 
 
 def select_layers(detection: pd.DataFrame, selection: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
@@ -24,42 +26,53 @@ def select_layers(detection: pd.DataFrame, selection: pd.DataFrame, criteria: Cr
 
 
 def judge_trends(trends: pd.DataFrame, rates: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
-    """Add `p_holm` (over models and layers), `baseline_coherent` and `steerable` to the trend table."""
+    """Add `p_holm` (over models and layers), `baseline_coherent` and `steerable` to the trend table.
+
+    `steerable` is missing, neither yes nor no, where too few unsteered texts are coherent to tell.
+    """
     if trends.empty:
         return trends
     at = ["model", "layer"]
     coherent = rates[rates["alpha"] == 0].groupby(at)["coherent_published"].mean().rename("baseline_coherent")
     judged = trends.assign(p_holm=holm(trends["p"].to_numpy())).join(coherent, on=at)
     steerable = (
-        (judged["spearman_min"] > 0)
-        & (judged["p_holm"] <= criteria.trend_p)
-        & (judged["rate_change"] >= criteria.rate_change)
-        & (judged["baseline_coherent"] >= criteria.baseline_coherent)
+        (judged["spearman_min"] > 0) & (judged["p_holm"] <= criteria.trend_p) & (judged["rate_change"] >= criteria.rate_change)
     )
-    return judged.assign(steerable=steerable)
+    measurable = judged["baseline_coherent"] >= criteria.baseline_coherent
+    return judged.assign(steerable=steerable.astype("boolean").where(measurable))
 
 
 def deliberate(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All checks as rows, and the chair's verdict per model.
 
     GREEN: detected and, where steering was tested, steerable at a layer, and no check failed (a layer without a trend
-    is no failure). AMBER: one of the two, or a failed check. RED: neither.
+    is no failure). AMBER: one of the two, a failed check, or a steering that could not be measured. RED: neither.
     """
     checks = pd.DataFrame([asdict(check) for rule in CHECKS for check in rule(evidence)])
-    steerable = {} if evidence.trends.empty else evidence.trends.groupby("model")["steerable"].any().to_dict()
-    failed = checks[(checks["status"] == FAIL) & (checks["check"] != TREND)]
+    trends = dict(list(evidence.trends.groupby("model")["steerable"])) if len(evidence.trends) else {}
     verdicts = []
     for row in evidence.council.itertuples():
-        steers = steerable.get(row.model)
-        own = failed[failed["model"] == row.model]
-        sound = row.detected and steers in (True, None) and own.empty
+        steers = steers_at_all(trends.get(row.model))
+        own = checks[checks["model"] == row.model]
+        failed = own[(own["status"] == FAIL) & (own["check"] != TREND)]
+        sound = row.detected and steers in (YES, NOT_TESTED) and failed.empty
         verdicts.append(
             {
                 "model": row.model,
-                "verdict": "GREEN" if sound else "AMBER" if row.detected or steers else "RED",
-                "detected": "yes" if row.detected else "no",
-                "steerable": "not tested" if steers is None else "yes" if steers else "no",
-                "failed_checks": ", ".join(own["role"] + ": " + own["check"]),
+                "verdict": "GREEN" if sound else "AMBER" if row.detected or steers == YES else "RED",
+                "detected": YES if row.detected else NO,
+                "steerable": steers,
+                "failed_checks": ", ".join(failed["role"] + ": " + failed["check"]),
+                "warnings": int((own["status"] == WARN).sum()),
             }
         )
     return checks, pd.DataFrame(verdicts)
+
+
+def steers_at_all(steerable: pd.Series | None) -> str:
+    """Whether a model is steerable at one of its layers, given what is known of each: True, False or missing."""
+    if steerable is None:
+        return NOT_TESTED
+    if steerable.isna().all():
+        return NOT_MEASURABLE
+    return YES if steerable.fillna(False).any() else NO

@@ -1,30 +1,20 @@
 """The evidence that the council reads: every result verified against the study, and what the stages wrote joined."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from probesteer.behaviour.judging import judge_card, judge_inputs
-from probesteer.behaviour.outcomes import effects_inputs
-from probesteer.behaviour.scoring import scores_inputs
-from probesteer.concepts.card import pairs_inputs
 from probesteer.concepts.concept import Concept
 from probesteer.concepts.data import PairSet, pair_sets
-from probesteer.detection.activations import cache_inputs
-from probesteer.detection.fit import probe_inputs
-from probesteer.detection.summary import detection_inputs
-from probesteer.directions.probe import Probe, is_fresh_probe, load_probe
 from probesteer.errors import InputError
 from probesteer.files.cards import read_card
-from probesteer.files.digests import digest
 from probesteer.files.seal import is_whole
-from probesteer.files.tables import FOREIGN, read_table, require_fresh
+from probesteer.files.tables import FOREIGN, read_fingerprint, read_table
+from probesteer.report.implied import Result, implied, implied_pairs
 from probesteer.report.views import wide
-from probesteer.steering.texts import texts_inputs, verified_cells
 from probesteer.study.experiment import Study
-from probesteer.study.model import Model
 from probesteer.study.paths import EFFECTS
 from probesteer.study.sections import Criteria
 
@@ -69,53 +59,25 @@ def verify(study: Study, concept: Concept, cards: Mapping[str, Card]) -> pd.Data
 
     Raises InputError that names the first file that is missing, broken or foreign: a report on a mixture would be wrong.
     """
-    sets = pair_sets(study)
-    for pairs in sets.values():
-        require_fresh(study.paths.pairs(pairs.concept, pairs.key), pairs_inputs(pairs))
-        require_fresh(study.paths.data_card(pairs.concept, pairs.key), pairs_inputs(pairs))
-    judge = judge_inputs(study, judge_card(study)) if "rubric" in study.scorers else {}
-    rows = []
+    _require(implied_pairs(study))
     for model in study.models:
-        card = cards[model.name]
-        caches = {name: cache_inputs(card, pairs, study) for name, pairs in sets.items()}
-        detection = detection_inputs(study, model, sets[study.concept].words, caches)
-        require_fresh(study.paths.detection(model.name), detection)
-        probes = verified_probes(study, model, caches[study.concept])
-        cells = verified_cells(study, concept, model, card, probes)
-        if cells:
-            verify_effects(study, concept, model, probes, texts_inputs(study, model, cells), judge)
-        rows.append({"model": model.name, "verified_cells": len(cells)})
+        _require(implied(study, concept, model, cards[model.name]))
+    rows = [{"model": model.name, "verified_cells": len(list(study.all_cells(model)))} for model in study.models]
     return pd.DataFrame(rows)
 
 
-def verified_probes(study: Study, model: Model, cache: Mapping[str, Any]) -> dict[int, Probe]:
-    """The probes that a model is steered with, by layer. Raises InputError for a foreign one."""
-    probes = {}
-    for layer in study.steering_layers_of(model):
-        path = study.paths.probe(model.name, layer)
-        probes[layer] = load_probe(path, layer)
-        if not is_fresh_probe(path, probe_inputs(study, model, layer, cache)):
-            raise InputError(f"{path}: {FOREIGN}; delete it and run again")
-    return probes
+def _require(results: Iterable[Result]) -> None:
+    for result in results:
+        if result.rested_on and not result.fresh:
+            raise InputError(f"{result.path}: {FOREIGN}; delete it and run again")
 
 
-def verify_effects(
-    study: Study,
-    concept: Concept,
-    model: Model,
-    probes: Mapping[int, Probe],
-    texts: Mapping[str, Any],
-    judge: Mapping[str, Any],
-) -> None:
-    """Verify a steered model's texts, scores and effects. Raises InputError for a foreign one."""
-    require_fresh(study.paths.texts(model.name), texts)
-    scores: dict[str, str] = {}
-    for scorer in study.scorers:
-        inputs = scores_inputs(scorer, concept, digest(texts), judge)
-        require_fresh(study.paths.scores(model.name, scorer), inputs)
-        scores[scorer] = digest(inputs)
-    for name in EFFECTS:
-        require_fresh(study.paths.effects(model.name, name), effects_inputs(study, model, scores, probes))
+def fingerprints(study: Study) -> dict[str, str]:
+    """What a report rests on: the fingerprint of every table that it reads, by path."""
+    paths = [study.paths.data_card(pairs.concept, pairs.key) for pairs in pair_sets(study).values()]
+    paths += [study.paths.detection(model.name) for model in study.models]
+    paths += [study.paths.effects(model.name, name) for model in study.steered for name in EFFECTS]
+    return {str(path): read_fingerprint(path) for path in paths}
 
 
 def data_table(study: Study, pairs: PairSet) -> pd.DataFrame:

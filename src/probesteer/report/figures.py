@@ -14,6 +14,7 @@ from probesteer.files.whole import atomic
 from probesteer.study.options import EMBEDDINGS
 
 MOST_PANELS = 20
+MOST_TICKS = 7  # on the axis of the dose
 
 plt.rcParams.update(
     {
@@ -74,6 +75,15 @@ def shown_panels(rates: pd.DataFrame) -> pd.DataFrame:
     return rates[pd.MultiIndex.from_frame(rates[["model", "layer"]]).isin(list(largest))]
 
 
+def dose_ticks(alphas: pd.Series) -> list[float]:
+    """At most MOST_TICKS of a grid's own alphas: 0, the extremes, and what lies between them evenly by rank."""
+    grid = np.unique(alphas)
+    sides = [grid[grid < 0][::-1], grid[grid > 0]]  # from the smallest push to the largest
+    each = MOST_TICKS // 2 if all(map(len, sides)) else MOST_TICKS - 1
+    picked = [side[np.linspace(len(side) - 1, 0, min(each, len(side))).round().astype(int)] for side in sides if len(side)]
+    return sorted({0.0, *map(float, np.concatenate(picked))})
+
+
 def dose_response(rates: pd.DataFrame, unit: str) -> Figure:
     """Positive rate against alpha: thin lines are scenarios, the thick one their mean, the dashed one coherent texts."""
     panels = list(shown_panels(rates).groupby(["model", "layer"]))
@@ -91,8 +101,8 @@ def dose_response(rates: pd.DataFrame, unit: str) -> Figure:
         mean = rows.groupby("alpha")[["positive", "coherent"]].mean()
         axis.plot(mean.index, mean["positive"], color="black", linewidth=2, label="mean positive rate")
         axis.plot(mean.index, mean["coherent"], color="black", linestyle="--", linewidth=1, label="mean coherent rate")
-        axis.set_xscale("symlog", linthresh=1)
-        ticks = sorted({-rows["alpha"].abs().max(), -5, -1, 0, 1, 5, rows["alpha"].abs().max()})
+        axis.set_xscale("symlog", linthresh=rows.loc[rows["alpha"] != 0, "alpha"].abs().min())
+        ticks = dose_ticks(rows["alpha"])
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=7)
         axis.minorticks_off()
         axis.set(title=f"{model}, block {layer}", xlabel=f"alpha ({unit})", ylim=(-0.03, 1.03))

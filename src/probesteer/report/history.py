@@ -1,6 +1,7 @@
 """What changed since the previous report of a study: criteria and verdicts, old beside new."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +11,29 @@ from probesteer.errors import InputError
 from probesteer.files.whole import write_text
 from probesteer.study.experiment import Study
 
-HISTORY = "reports.jsonl"  # beside the report's folder, which Snakemake empties before a report is written
+HISTORY = "reports.jsonl"  # beside the report's folder, which holds the last one only
 
 
-def reassess(study: Study, verdicts: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Rows (what, name, old, new) against the previous report that differs, and a line for this one in the file at `path`.
+Report = dict[str, dict[str, Any]]
 
-    what is "criterion", "scorer" (which decides) or "verdict"; a missing value is empty. Raises InputError for a broken file.
-    """
-    current = {
+
+def report_of(study: Study, verdicts: pd.DataFrame) -> Report:
+    """What of a report is remembered: its criteria, the scorer that decides, its verdicts."""
+    return {
         "criterion": study.criteria.model_dump(),
         "scorer": {"decides": next(iter(study.scorers), "")},
         "verdict": dict(zip(verdicts["model"], verdicts["verdict"], strict=True)),
     }
-    reports = read_reports(path)
-    if not reports or reports[-1] != current:
-        reports.append(current)
-        write_text(path, "".join(json.dumps(report) + "\n" for report in reports))
+
+
+def reassess(current: Report, earlier: Sequence[Report]) -> pd.DataFrame:
+    """Rows (what, name, old, new) against the previous report that differs.
+
+    what is "criterion", "scorer" (which decides) or "verdict"; a missing value is empty.
+    """
     rows = []
-    if len(reports) > 1:
-        old, new = reports[-2:]
-        for what, values in new.items():
+    if old := next((report for report in reversed(earlier) if report != current), None):
+        for what, values in current.items():
             before = old.get(what, {})
             for name in dict.fromkeys([*before, *values]):
                 if before.get(name) != values.get(name):
@@ -38,7 +41,14 @@ def reassess(study: Study, verdicts: pd.DataFrame, path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "name", "old", "new"])
 
 
-def read_reports(path: Path) -> list[dict[str, Any]]:
+def add_report(current: Report, path: Path) -> None:
+    """A line for a report in the file at `path`, unless it is the last one there. Raises InputError for a broken file."""
+    reports = read_reports(path)
+    if not reports or reports[-1] != current:
+        write_text(path, "".join(json.dumps(report) + "\n" for report in [*reports, current]))
+
+
+def read_reports(path: Path) -> list[Report]:
     """The criteria and verdicts of the study's reports, the oldest first; none where there is no file."""
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []

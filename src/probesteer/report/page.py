@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from probesteer.concepts.concept import Concept
 from probesteer.files.digests import digest
 from probesteer.report import figures
-from probesteer.report.views import sceptic_table, selected_details, shown_success, spread_details
+from probesteer.report.views import coinciding, sceptic_table, selected_details, shown_success, spread_details
 from probesteer.study.experiment import Study
 from probesteer.study.paths import TABLES
 
@@ -25,7 +25,7 @@ def plain(value: Any) -> str:
     """A value as it stands in a table: three decimals (three digits below 0.1), an empty string for a missing one."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value is None or value is pd.NaT or (isinstance(value, float) and pd.isna(value)):
+    if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
         return ""
     if isinstance(value, float) and abs(value) >= 0.1:
         return f"{value:.3f}".rstrip("0").rstrip(".")
@@ -54,8 +54,8 @@ def markdown_table(table: pd.DataFrame, columns: Sequence[str] | None = None) ->
     lines = [[column.replace("_", " ") for column in shown], ["---"] * len(shown)]
     for row in table.head(MOST_ROWS).astype(object).to_dict("records"):
         cells = {column: escape_markdown(with_interval(row, column)) for column in shown}
-        if cells.get("table") in TABLES:
-            cells["table"] = f"[{cells['table']}](tables/{cells['table']}.csv)"
+        if row.get("table") in TABLES:
+            cells["table"] = f"[{cells['table']}](tables/{row['table']}.csv)"
         lines.append(list(cells.values()))
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     more = len(table) - MOST_ROWS
@@ -82,6 +82,7 @@ def render(study: Study, concept: Concept, tables: Mapping[str, pd.DataFrame], w
         "cut": cut_texts,
         "shown": shown_success,
         "sceptic": sceptic_table,
+        "coinciding": coinciding,
         "selected": selected_details,
         "spread": spread_details,
     }

@@ -17,6 +17,11 @@ def selected_details(details: pd.DataFrame, council: pd.DataFrame) -> pd.DataFra
     return details.merge(council[["model", "layer"]], on=["model", "layer"])
 
 
+def coinciding(detection: pd.DataFrame) -> pd.DataFrame:
+    """The layers at which the sides of the test pairs coincide, so that nothing can tell them apart."""
+    return detection[(detection["separation"] == 0) & (detection["std_positive"] == 0) & (detection["std_negative"] == 0)]
+
+
 def spread_details(details: pd.DataFrame, metrics: Sequence[str], by: Sequence[str] = ("model", "of")) -> pd.DataFrame:
     """The metrics by model and what each row is of, or by the latter alone, one column a metric, with the bounds."""
     rows = details[details["metric"].isin(metrics)].drop_duplicates([*by, "metric"])

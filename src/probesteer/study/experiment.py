@@ -17,6 +17,7 @@ from probesteer.study.paths import CONCEPTS, PAIRS_FILE, SHARED, Paths
 from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, Resources, Sampling, Writing
 
 JUDGE_PREFIX = "judge."  # of a judge's name in paths
+MOST_ABLATIONS = 1000  # draws
 
 
 class Study(Options):
@@ -53,11 +54,11 @@ class Study(Options):
     """Temperature, top-p, top-k and token limit."""
     positions: Literal["all", "response"] = "all"
     """Where the direction is added: at every position, or from the first new token on."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of sampling, permutations, bootstrap and random directions."""
     method: Literal["mean_difference", "logistic", "lda", "pca_differences"] = "mean_difference"
     """How a direction is fitted to steer with; detection judges the mean difference and lists the others beside it."""
-    ablations: Annotated[int, Field(ge=0)] = 3
+    ablations: Annotated[int, Field(ge=0, le=MOST_ABLATIONS)] = 3
     """Draws of the lexical ablation, where the pairs have a word list: every text is captured that many times more."""
     controls: Controls = Controls()
     """Directions that are steered with beside the probe's, over the alphas of the trend range."""
@@ -83,6 +84,7 @@ class Study(Options):
             raise ValueError("models: organisms and real models in one study; a report never mixes them, write two studies")
         for model in self.models:
             self._check_layers(model)
+            self._check_alphas(model)
         if self.steered and not self.scorers:
             raise ValueError("scorers: models are steered and no scorer is named; name one, or set steering_layers: []")
         if "rubric" in self.scorers and self.judge is None:
@@ -102,6 +104,12 @@ class Study(Options):
                 raise ValueError(f"models: {model.name} has no layer {layer}; its blocks are 0 to {blocks - 1}")
         if self.layers_of(model) in ([], [EMBEDDINGS]):
             raise ValueError(f"models: {model.name} has no block among its layers; a verdict needs one")
+
+    def _check_alphas(self, model: Model) -> None:
+        limit = self.criteria.trend_alpha
+        if self.steering_layers_of(model) and not any(0 < abs(alpha) <= limit for alpha in self.alphas_of(model)):
+            at = f"models: {model.name}: alphas" if model.alphas else "alphas"
+            raise ValueError(f"{at}: none but 0 is within criteria.trend_alpha = {limit:g}, where the trend is tested; add one")
 
     @property
     def paths(self) -> Paths:

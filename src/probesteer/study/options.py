@@ -1,8 +1,9 @@
 """What every section of a study file has in common: its base, its types, and how the first problem with it is said."""
 
-import math
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -10,13 +11,15 @@ EMBEDDINGS = -1  # the layer index of the input to block 0
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 GENERATOR_PATTERN = r"^(openai|anthropic):([^@]+)(?:@(https?://.+))?$"
 
-T = TypeVar("T")
+MOST_ALPHAS, MOST_LISTED = 20_000, 10_000  # more is a slip of the pen; a grid is planned cell by cell
+
+T = TypeVar("T", bound=Hashable)
 
 
 class Options(BaseModel):
     """Base of every section: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=True, use_attribute_docstrings=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, strict=False)
 
 
 def alpha_label(alpha: float) -> str:
@@ -26,14 +29,12 @@ def alpha_label(alpha: float) -> str:
 
 
 def unique(items: list[T]) -> list[T]:
-    if repeated := {item for item in items if items.count(item) > 1}:
+    if repeated := [item for item, count in Counter(items).items() if count > 1]:
         raise ValueError(f"{sorted(repeated, key=str)[0]} is given twice")
     return items
 
 
 def _alpha_grid(alphas: list[float]) -> list[float]:
-    if bad := [alpha for alpha in alphas if not math.isfinite(alpha)]:
-        raise ValueError(f"alpha {bad[0]} is not finite")
     labels = [alpha_label(alpha) for alpha in alphas]
     if "0" not in labels:
         raise ValueError("the grid lacks 0, the unsteered baseline every effect is measured against; add 0")
@@ -59,20 +60,42 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Scorer = Literal["published", "lexical", "grammar", "rubric"]  # the names of scoring.SCORERS, and the judge's
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-Depth = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_depth)]
-Alphas = Annotated[list[float], Field(min_length=1), AfterValidator(_alpha_grid)]
-Layers = Annotated[list[Depth], AfterValidator(unique)]
-Blocks = Annotated[list[Annotated[Depth, AfterValidator(_block)]], AfterValidator(unique)]
+Depth = Annotated[float, AfterValidator(_depth)]
+Alphas = Annotated[list[float], Field(min_length=1, max_length=MOST_ALPHAS), AfterValidator(_alpha_grid)]
+Layers = Annotated[list[Depth], Field(max_length=MOST_LISTED), AfterValidator(unique)]
+Blocks = Annotated[list[Annotated[Depth, AfterValidator(_block)]], Field(max_length=MOST_LISTED), AfterValidator(unique)]
 
 
-def first_problem(error: ValidationError, thing: str = "key") -> tuple[str, str]:
-    """Where the first problem with a mapping is, and what it is, with (and how many more) where there are some."""
+def first_problem(error: ValidationError, model: type[BaseModel], thing: str = "key") -> tuple[str, str]:
+    """Where the first problem with the mapping of a `model` is, and what it is, with (and how many more) if there are some."""
     problems = error.errors()
     first: Any = problems[0]
     message = {"extra_forbidden": f"unknown {thing}", "missing": f"required {thing} is missing"}.get(first["type"], "")
+    if first["type"] == "extra_forbidden":
+        *within, key = map(str, first["loc"])
+        known = [name for section in _sections(model, within) for name in section.model_fields]
+        if near := get_close_matches(key, known, 1):
+            message += f"; did you mean {near[0]}?"
     if not message:
         message = first["msg"].removeprefix("Value error, ")
         if not isinstance(first["input"], Mapping | BaseModel):
             message += f" (got {str(first['input'])[:60]!r})"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return ".".join(str(part) for part in first["loc"]), message + more
+
+
+def _sections(annotation: Any, within: Sequence[str]) -> Iterator[type[BaseModel]]:
+    """The sections that stand at a place below a section, given the keys and indices that lead there."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if not within:
+            yield annotation
+        elif within[0] in annotation.model_fields:
+            yield from _sections(annotation.model_fields[within[0]].annotation, within[1:])
+        return
+    for part in get_args(annotation):  # of a list or a mapping, whose index or key is used up; of an optional section
+        yield from _sections(part, within[1:] if annotation_has_items(annotation) else within)
+
+
+def annotation_has_items(annotation: Any) -> bool:
+    """Whether an annotation is that of a list or a mapping."""
+    return get_origin(annotation) in (list, dict)

@@ -1,5 +1,6 @@
 """The sections of a study file, one class each."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -7,11 +8,17 @@ from pydantic import AfterValidator, Field, model_validator
 from probesteer.study.model import Model
 from probesteer.study.options import GENERATOR_PATTERN, Count, Options, Share, unique
 
+MOST_CONTROLS = 1000  # directions of a kind: each is a sweep of its own
+URL_PATTERN = r"^https?://[^\s/]\S*$"
+PAIR_FILES = (".jsonl", ".csv", ".tsv", ".parquet")
+# Below results/ or resources/, in folders and under a name that begin with a letter, a digit or _, of a kind that holds pairs.
+DOWNLOADED = r"(results|resources)(/\w[\w .-]*)+\.(csv|tsv|jsonl|parquet)"
+
 
 class Sampling(Options):
     """How continuations are drawn; every setting is explicit, none is left to the model's defaults."""
 
-    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.7
+    temperature: Annotated[float, Field(ge=0)] = 0.7
     """Softmax temperature; 0 is greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus probability; 1 keeps all tokens."""
@@ -26,7 +33,7 @@ class Judge(Options):
 
     model: Model | None = None
     """A model that is loaded for it; the likeliest level is its answer."""
-    endpoint: Annotated[str, Field(pattern="^https?://")] | None = None
+    endpoint: Annotated[str, Field(pattern=URL_PATTERN)] | None = None
     """Base URL of an OpenAI-compatible endpoint, up to /v1; its key is read from PROBESTEER_JUDGE_KEY."""
     name: str | None = None
     """The model that the endpoint is asked for."""
@@ -42,8 +49,8 @@ class PairsFile(Options):
     """Pairs from a file of your own, in the place of the concept's."""
 
     file: Annotated[str, Field(min_length=1)]
-    """JSONL, CSV or Parquet, by its suffix."""
-    url: Annotated[str, Field(pattern="^https?://")] | None = None
+    """JSONL, CSV, TSV or Parquet, by its suffix; a download goes below results/ or resources/."""
+    url: Annotated[str, Field(pattern=URL_PATTERN)] | None = None
     """Where the file is downloaded from, if it is; best an address that names a commit."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """SHA-256 of the download; required with url."""
@@ -57,9 +64,17 @@ class PairsFile(Options):
     """Words that tell their sides apart, for the lexical ablation and the keyword count; none leaves both out."""
 
     @model_validator(mode="after")
+    def _readable(self) -> "PairsFile":
+        if not self.file.lower().endswith(PAIR_FILES):
+            raise ValueError(f"file: {self.file} ends in none of {', '.join(PAIR_FILES)}, by which it is read")
+        return self
+
+    @model_validator(mode="after")
     def _pinned(self) -> "PairsFile":
         if (self.url is None) != (self.sha256 is None):
             raise ValueError("url and sha256 come together")
+        if self.url and not re.fullmatch(DOWNLOADED, self.file):
+            raise ValueError("file: a download goes below results/ or resources/ and ends in .csv, .tsv, .jsonl or .parquet")
         return self
 
 
@@ -75,9 +90,9 @@ class Writing(Options):
 class Controls(Options):
     """Directions of the probe's length that should do nothing: orthogonal to it and, on organisms, to the planted one."""
 
-    random: Annotated[int, Field(ge=0)] = 2
+    random: Annotated[int, Field(ge=0, le=MOST_CONTROLS)] = 2
     """Random unit directions."""
-    shuffled: Annotated[int, Field(ge=0)] = 1
+    shuffled: Annotated[int, Field(ge=0, le=MOST_CONTROLS)] = 1
     """Directions fitted with the labels of a random half of the training groups flipped."""
 
     def arms(self) -> list[str]:

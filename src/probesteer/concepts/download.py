@@ -1,0 +1,54 @@
+"""Pairs from an address: downloaded within limits, and looked at before they take their place."""
+
+import os
+import shutil
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from probesteer.concepts.pairs import load_pairs
+from probesteer.errors import InputError
+from probesteer.files.digests import file_digest
+from probesteer.study.sections import PairsFile
+
+TIMEOUT = 60  # seconds without a byte
+LONGEST = 600  # seconds of the whole download
+LARGEST = 2**28  # bytes; a million pairs of 100 words take about half of them
+BLOCK = 2**20
+ASIDE = ".download."
+
+
+def download(given: PairsFile) -> None:
+    """Download a study's file of pairs; it is kept where its SHA-256 is the expected one and it holds pairs.
+
+    Raises InputError, and leaves nothing then.
+    """
+    path = Path(given.file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f"{ASIDE}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=ASIDE, dir=path.parent) as folder:
+        beside = Path(folder) / path.name
+        try:
+            _receive(str(given.url), beside)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{given.url}: cannot be downloaded ({error})") from error
+        if (found := file_digest(beside)) != given.sha256:
+            raise InputError(f"{given.url}: its SHA-256 is {found}, not {given.sha256}; nothing was kept")
+        try:
+            load_pairs(beside, {str(field): column for field, column in given.columns.items()})
+        except InputError as error:
+            raise InputError(f"{given.url}: {str(error).replace(str(beside), path.name)}; nothing was kept") from error
+        os.replace(beside, path)
+
+
+def _receive(url: str, path: Path) -> None:
+    started, size = time.monotonic(), 0
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
+        while block := answer.read1(BLOCK):
+            size += file.write(block)
+            if size > LARGEST:
+                raise ValueError(f"more than {LARGEST} bytes")
+            if time.monotonic() - started > LONGEST:
+                raise ValueError(f"not there after {LONGEST} seconds")

@@ -1,0 +1,98 @@
+"""What a study implies: every result, what it is made from, and whether that is what is there."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from probesteer.behaviour.judging import judge_card, judge_inputs
+from probesteer.behaviour.outcomes import effects_inputs
+from probesteer.behaviour.scoring import scores_inputs
+from probesteer.concepts.card import pairs_inputs
+from probesteer.concepts.concept import CONCEPT_FILE, Concept
+from probesteer.concepts.data import activations_path, pair_sets, pairs_files
+from probesteer.detection.activations import cache_inputs
+from probesteer.detection.fit import probe_inputs
+from probesteer.detection.summary import detection_inputs
+from probesteer.directions.probe import Probe, is_fresh_probe, load_probe
+from probesteer.files.digests import digest
+from probesteer.files.tables import has_fingerprint, is_fresh
+from probesteer.steering.sweep import Sweep
+from probesteer.steering.texts import texts_inputs
+from probesteer.study.experiment import Study
+from probesteer.study.model import Model
+from probesteer.study.paths import EFFECTS
+
+Inputs = Mapping[str, Any]
+
+
+class Result(NamedTuple):
+    """A sealed file that a job writes."""
+
+    path: Path
+    inputs: Sequence[Path]
+    fresh: bool
+    """Whether it is whole and was made from what the study says."""
+    rested_on: bool = True
+    """Whether the report needs it; an activation cache may be deleted."""
+    beside: Sequence[Path] = ()
+    """What the job writes without a seal."""
+
+
+def implied_pairs(study: Study) -> Iterator[Result]:
+    """The tables of pairs, which all models share."""
+    for pairs in pair_sets(study).values():
+        for path in (study.paths.pairs(pairs.concept, pairs.key), study.paths.data_card(pairs.concept, pairs.key)):
+            yield Result(path, [pairs.path], is_fresh(path, pairs_inputs(pairs)))
+
+
+def implied(study: Study, concept: Concept, model: Model, card: Inputs) -> Iterator[Result]:
+    """A model's results after its card, in the order in which jobs make them. Raises InputError for a broken probe."""
+    paths, sets, card_file = study.paths, pair_sets(study), study.paths.card(model.name, model.key)
+    caches = {name: cache_inputs(card, pairs, study) for name, pairs in sets.items()}
+    files = {name: activations_path(study, model, pairs) for name, pairs in sets.items()}
+    for name, pairs in sets.items():
+        inputs = [card_file, paths.pairs(pairs.concept, pairs.key), *pairs_files(pairs, study)]
+        yield Result(files[name], inputs, is_fresh(files[name], caches[name]), rested_on=False)
+    path, own = paths.detection(model.name), sets[study.concept]
+    inputs = [*files.values(), *model.planted(), *pairs_files(own, study)]
+    fresh = is_fresh(path, detection_inputs(study, model, own.words, caches))
+    yield Result(path, inputs, fresh, beside=[paths.benchmark("detect", model.name)])
+    for layer in study.steering_layers_of(model):
+        path = paths.probe(model.name, layer)
+        fresh = is_fresh_probe(path, probe_inputs(study, model, layer, caches[study.concept]))
+        beside = [paths.benchmark("probe", model.name, str(layer))]
+        yield Result(path, [files[study.concept], *model.planted()], fresh, beside=beside)
+    if probes := {layer: load_probe(paths.probe(model.name, layer), layer) for layer in study.steering_layers_of(model)}:
+        yield from _steered(study, concept, model, card, probes)
+
+
+def _steered(study: Study, concept: Concept, model: Model, card: Inputs, probes: Mapping[int, Probe]) -> Iterator[Result]:
+    """Cells, texts, scores and effects."""
+    paths, concept_file = study.paths, study.concept_folder / CONCEPT_FILE
+    sweep = Sweep.of(study, concept, model)
+    fitted = {layer: paths.probe(model.name, layer) for layer in probes}
+    cells: dict = {}
+    firsts: list[Path] = []
+    for job in study.jobs_cells(model):
+        layer = None if job[0].layer is None else int(job[0].layer)
+        inputs = [paths.card(model.name, model.key), concept_file, *([] if layer is None else [fitted[layer]])]
+        wanted = sweep.fingerprints(job, card, None if layer is None else probes[layer])
+        cells |= wanted
+        firsts.append(job[0].path(paths.cells))
+        for cell, fingerprint in wanted.items():
+            path = cell.path(paths.cells)
+            yield Result(path, inputs, has_fingerprint(path, fingerprint))
+    texts, table = texts_inputs(study, model, cells), paths.texts(model.name)
+    yield Result(table, firsts, is_fresh(table, texts))
+    judge = judge_inputs(study, judge_card(study)) if "rubric" in study.scorers else {}
+    scores: dict[str, str] = {}
+    for scorer in study.scorers:
+        made_from, path = scores_inputs(scorer, concept, digest(texts), judge), paths.scores(model.name, scorer)
+        scores[scorer] = digest(made_from)
+        beside = [paths.benchmark("score", model.name, scorer)]
+        yield Result(path, [table, concept_file], is_fresh(path, made_from), beside=beside)
+    made_from = effects_inputs(study, model, scores, probes)
+    inputs = [*(paths.scores(model.name, scorer) for scorer in scores), *fitted.values()]
+    for name in EFFECTS:
+        path = paths.effects(model.name, name)
+        yield Result(path, inputs, is_fresh(path, made_from), beside=[paths.benchmark("effects", model.name)])
