@@ -240,3 +240,19 @@ def test_the_number_of_blocks_is_read_under_every_name(name, tmp_path):
     for config in ({name: 7}, {"text_config": {name: 7}, name: 3}):
         (tmp_path / "config.json").write_text(json.dumps(config))
         assert Model(name="m", source=str(tmp_path)).block_count() == 7
+
+
+@pytest.mark.parametrize(
+    ("kind", "buffers"),
+    [
+        ("gpt2", ["transformer.h.0.attn.bias", "transformer.h.0.attn.masked_bias"]),
+        ("gpt_neo", ["transformer.h.0.attn.attention.bias", "transformer.h.0.attn.attention.masked_bias"]),
+        ("gpt_neox", ["gpt_neox.layers.0.attention.masked_bias", "gpt_neox.layers.0.attention.rotary_emb.inv_freq"]),
+        ("llama", ["model.layers.0.self_attn.rotary_emb.inv_freq"]),
+    ],
+)
+def test_masks_that_older_releases_saved_are_no_weights(kind, buffers, tmp_path):
+    random_model(kind).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(ORGANISMS / "llama").save_pretrained(tmp_path)
+    change_weights(lambda tensors: tensors.update({name: torch.ones(1) for name in buffers}))(tmp_path)
+    assert load_card(model_card(Model(name="m", source=str(tmp_path)), "m"))[0].config.model_type == kind

@@ -175,7 +175,7 @@ def test_a_token_opens_a_gated_model_and_is_not_shown(check):
 def test_a_hub_that_cannot_be_reached_is_said_and_is_no_problem(check):
     done = check(HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
-    assert "the hub cannot be asked" in done.stdout and done.stdout.strip().endswith("NOT CHECKED: m: access, all: disk")
+    assert "the hub cannot be asked" in done.stdout and done.stdout.strip().endswith("NOT CHECKED: m: everything, all: disk")
 
 
 def test_room_on_disk_and_gpu_is_compared_with_what_is_needed(monkeypatch):

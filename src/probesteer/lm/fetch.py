@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
 
 from probesteer.errors import InputError
 from probesteer.files.digests import file_digest
-from probesteer.lm.checkpoint import Checkpoint, truncation
+from probesteer.lm.checkpoint import Checkpoint, checkpoint_folder, truncation
 from probesteer.lm.load import reason
 from probesteer.study.model import model_files
 
@@ -47,6 +47,7 @@ def fetch(source: str, revision: str, trust_remote_code: bool = False, folder: P
         except (OfflineModeIsEnabled, HTTPError, ConnectionError):
             cache = Path(snapshot_download(source, revision=revision, local_files_only=True))
             commit = cache.name  # a snapshot's folder is named by its commit
+            wanted = model_files([path.name for path in cache.iterdir()], checkpoint_folder(cache).read, trust_remote_code)
             folder = cache if folder is None else shutil.copytree(cache, folder, dirs_exist_ok=True)
     except LocalEntryNotFoundError as error:
         raise InputError(f"{source} at {revision}: the hub cannot be reached and its cache does not hold the model") from error
@@ -56,15 +57,12 @@ def fetch(source: str, revision: str, trust_remote_code: bool = False, folder: P
 
 
 def receipt(source: str, folder: Path, wanted: Collection[str], expected: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of each wanted file of a folder, of all where none is named; one that is not as `expected` is removed.
-
-    Raises InputError.
-    """
+    """Size and SHA-256 of each wanted file of a folder; one that is not as `expected` is removed. Raises InputError."""
     files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = str(path.relative_to(folder))
-        if name.startswith(".cache") or (wanted and name not in wanted):  # the client's own notes; what others fetched
-            continue
+    for name in wanted:
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{source}: {name} is not among its fetched files; run again where the hub can be reached")
         digest = file_digest(path)
         wrong = truncation(path) if path.suffix == ".safetensors" else ""
         if wrong or expected.get(name, digest) != digest:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -30,6 +31,9 @@ from probesteer.errors import InputError
 
 FAULTS = (OSError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError, ImportError, RuntimeError)
 """What is raised in foreign code where a checkpoint is not as it expects."""
+# Causal masks and rotary frequencies, which older releases of transformers saved beside the weights; an attention has no bias
+# of its own, its projections have.
+SAVED_BUFFER = re.compile(r"\.(attn|attention)\.(bias|masked_bias)$|\.attn\.causal_mask$|rotary_emb\.inv_freq$")
 TODAY = datetime(2024, 7, 26)  # to a chat template, on every day: the date that Llama 3's template falls back to
 DATE_CODES = "aAbBdejmyYHIMSp"
 
@@ -99,9 +103,8 @@ def settled(template: str, arguments: Mapping[str, Any]) -> str:
 def incomplete(report: Mapping[str, Any]) -> str:
     """What a loader's report says is wrong with the weights, or nothing."""
     kinds = {"missing_keys": "missing", "unexpected_keys": "unexpected", "mismatched_keys": "misshapen"}
-    faults = {
-        what: sorted(str(key if isinstance(key, str) else key[0]) for key in report[kind]) for kind, what in kinds.items()
-    }
+    faults = {what: sorted(key if isinstance(key, str) else key[0] for key in report[kind]) for kind, what in kinds.items()}
+    faults["unexpected"] = [key for key in faults["unexpected"] if not SAVED_BUFFER.search(key)]
     parts = [f"{len(keys)} {what}, the first {keys[0]}" for what, keys in faults.items() if keys]
     parts += [reason(error) for error in list(report["error_msgs"])[:1]]
     return f"the weights are not this model's; tensors {'; '.join(parts)}" if parts else ""

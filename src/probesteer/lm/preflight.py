@@ -95,7 +95,7 @@ def reach(model: Model) -> tuple[Checkpoint | None, Finding]:
     except RepositoryNotFoundError:
         return None, Finding(model.name, "access", PROBLEM, f"{where}: no such repository, or HF_TOKEN does not open it")
     except UNREACHABLE as error:
-        return None, Finding(model.name, "access", UNKNOWN, f"{where}: the hub cannot be asked ({type(error).__name__})")
+        return None, Finding(model.name, "everything", UNKNOWN, f"{where}: the hub cannot be asked ({type(error).__name__})")
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
     return Checkpoint(model.source, info.sha, sizes, local=False), Finding(
         model.name, "access", OK, f"{where}: commit {info.sha}"

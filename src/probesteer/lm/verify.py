@@ -63,7 +63,7 @@ def verify_architecture(files: Checkpoint, model: Model) -> tuple[PretrainedConf
     except FAULTS as error:
         raise InputError(f"not a causal LM that loads: {reason(error)}") from error
     if blocks != model.block_count():
-        raise InputError(f"{config.model_type}, {blocks} blocks; the study says {model.block_count()}")
+        raise InputError(f"{config.model_type}, {blocks} blocks; the study says {model.block_count()} blocks")
     return config, built
 
 
