@@ -41,7 +41,7 @@ def extraction(model, tokenizer, work: dict, repeats: int) -> dict[str, list[flo
     @torch.inference_mode()
     def bare(tokens: int) -> None:
         for batch in batches([len(ids) for ids in rows], tokens):
-            ids, _mask = pad_rows([rows[i] for i in batch], 0, "right")
+            ids, _mask = pad_rows([rows[i] for i in batch], "right")
             hidden = model.model.embed_tokens(ids)
             rotary = model.model.rotary_emb(hidden, torch.arange(hidden.shape[1])[None])
             for block in blocks:  # causal, so what is padded on the right needs no mask

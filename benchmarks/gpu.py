@@ -16,7 +16,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from workload import ORGANISM
 
-from probesteer.lm.capture import MAX_TOKENS, capture
+from probesteer.lm.capture import capture
 from probesteer.lm.engine.cache import cached_bytes
 from probesteer.lm.generate import continuations
 from probesteer.lm.request import Request
@@ -56,6 +56,7 @@ SIZES = {
     },
 }
 # The paper's grid for Qwen: 3 layers x 3 scenarios x 9 alphas x 5 samples are 405 texts.
+MAX_TOKENS = 512  # of a captured text
 ALPHAS, PROMPT_TOKENS = [-20, -10, -5, -3, 0, 3, 5, 10, 20], (120, 160, 200)
 
 
@@ -101,7 +102,7 @@ def main() -> None:
     block_parameters = sum(parameter.numel() for parameter in model.model.layers.parameters())
     attention = 2 * size["shape"]["num_hidden_layers"] * size["shape"]["hidden_size"] * MAX_TOKENS  # causal: half the square
     capture_flops = len(texts) * MAX_TOKENS * (2 * block_parameters + attention)
-    capture_seconds = seconds_of(lambda: capture(model, tokenizer, texts), device)
+    capture_seconds = seconds_of(lambda: capture(model, tokenizer, texts, max_tokens=MAX_TOKENS), device)
 
     direction = np.random.default_rng(0).standard_normal(config.hidden_size).astype(np.float32)
     direction /= np.linalg.norm(direction)

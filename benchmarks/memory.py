@@ -19,7 +19,7 @@ def extract(folder: Path, texts: int) -> None:
     """Write the activation cache of `texts` texts of four words; prints what it took, in MB."""
     from probesteer.concepts.pairs import load_pairs
     from probesteer.detection.activations import cache_rows, write_activations
-    from probesteer.lm.load import model_card
+    from probesteer.lm.card import model_card
     from probesteer.study.model import Model
 
     words = json.loads((folder / "workload.json").read_text())["texts"][0].split()

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 import threading
 import time
 from collections import Counter
@@ -78,7 +79,7 @@ class Hub:
                     return self.refuse(403, "GatedRepo")
                 if not file.is_file():
                     return self.refuse(404, "EntryNotFound")
-                self.send(file.read_bytes(), {"X-Repo-Commit": COMMIT})
+                self.send(file.read_bytes(), {"X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"})
 
             def shut(self, repository: Repository) -> bool:
                 return repository.gated and self.headers.get("Authorization") != f"Bearer {hub.token}"
@@ -91,6 +92,10 @@ class Hub:
 
             def send(self, body: bytes, headers: dict[str, str], status: int = 200) -> None:
                 etag = f'"{hashlib.sha256(body).hexdigest()}"'
+                asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+                if asked and status == 200:  # of a file that goes on, the client asks for "bytes=N-", and gets it all
+                    headers["Content-Range"] = f"bytes {asked[1]}-{asked[2]}/{len(body)}"
+                    body, status = body[int(asked[1]) : int(asked[2]) + 1], 206
                 self.send_response(status)
                 for name, value in {**headers, "ETag": etag, "Content-Length": str(len(body))}.items():
                     self.send_header(name, value)
@@ -102,6 +107,7 @@ class Hub:
                             part = body[first : first + 2**14]
                             self.wfile.write(part)
                             hub.sent[name] += len(part)
+                            hub.sent["/".join([*self.path.strip("/").split("/")[:2], name])] += len(part)
                             time.sleep(len(part) / hub.bytes_per_second)
 
             def log_message(self, *_arguments: object) -> None:

@@ -32,6 +32,7 @@ OPTIONS: dict[str, tuple[object, set[str]]] = {
     "ablations": (1, {"activations"}),
     "controls": ({"random": 1}, {"probe", "texts", "effects"}),
     "pooling": ("last", {"activations"}),
+    "max_text_tokens": (64, {"activations"}),
     "scorers": (["grammar"], {"effects"}),
     "judge": ({"endpoint": "http://x/v1", "name": "j"}, {"judge"}),
     "criteria": ({"auroc": 0.8}, set()),

@@ -69,7 +69,7 @@ def check(
 ) -> None:
     """Check a study, its concept and, with the hub, disk and GPU, its models."""
     study = check_study(load_study(*configfile or []))
-    unknown = 0
+    unchecked = ["whether the models can be had and run"] if static else []
     if not static:
         from probesteer.lm.preflight import UNKNOWN, preflight, problems
 
@@ -79,11 +79,11 @@ def check(
             print(f"{finding.model:{width}}  {finding.what:13}  {finding.status:7}  {finding.detail}")
         if lines := problems(found):
             raise InputError("\n".join(lines))
-        unknown = sum(finding.status == UNKNOWN for finding in found)
+        unchecked = [f"{finding.model}: {finding.what}" for finding in found if finding.status == UNKNOWN]
     cells = sum(len(cells) for model in study.models for cells in study.jobs_cells(model))
     print(f"study {study.study}: {len(study.models)} models, {cells} steering cells, concept {study.concept}; no problem found")
-    if unknown:
-        print(f"{unknown} of the lines above could not be checked from here")
+    if unchecked:
+        print(f"NOT CHECKED: {', '.join(unchecked)}")
 
 
 @verb()

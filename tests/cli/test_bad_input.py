@@ -91,7 +91,12 @@ STUDIES: dict[str, tuple[dict, str]] = {
     "name of a shared folder": ({"study": "activations"}, "the name activations is taken"),
     "name with a slash": ({"study": "a/b"}, "study: "),
     "name with dots only": ({"study": "../x"}, "study: "),
-    "source that is nothing": ({"models": [{**LLAMA, "source": "resources/organisms/lama"}]}, "neither a folder nor a hub id"),
+    "source that is nothing": (
+        {"models": [{**LLAMA, "source": "resources/organisms/lama"}]},
+        "is neither a folder seen from /",
+    ),
+    "name of a judge": ({"models": [{**LLAMA, "name": "judge.x"}]}, "names that begin with judge. are a judge's"),
+    "template argument that is no name": ({"models": [{**LLAMA, "chat_template_args": {"a b": 1}}]}, "chat_template_args"),
     "hub model without revision": ({"models": [{**HUB, "revision": None}]}, "a hub model needs revision"),
     "hub model without blocks": ({"models": [{**HUB, "blocks": None}]}, "a hub model needs blocks"),
     "folder without config.json": ({"models": [{"name": "x", "source": "resources"}]}, "num_hidden_layers"),

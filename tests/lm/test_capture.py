@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from conftest import ORGANISMS
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from probesteer.errors import InputError
 from probesteer.lm import capture as engine
@@ -159,3 +161,42 @@ def test_hooks_are_gone_after_an_exception(organism, monkeypatch):
     with pytest.raises(RuntimeError, match="broken"):
         pooled_activations(*organism, TEXTS)
     assert hooks() == before
+
+
+def test_texts_are_cut_at_the_limit_or_where_positions_end_and_counted(organism, monkeypatch):
+    model, tokenizer = organism
+    text = " ".join(TEXTS)
+    ids = tokenizer(text)["input_ids"]
+    cut = capture(model, tokenizer, [text, TEXTS[0]], max_tokens=len(ids) - 4)
+    shorter = capture(model, tokenizer, [tokenizer.decode(ids[:-4])])
+    assert cut.cut == 1 and shorter.cut == 0
+    np.testing.assert_allclose(cut.pooled["mean"][0], shorter.pooled["mean"][0], atol=1e-4)
+    monkeypatch.setattr(model.config, "max_position_embeddings", len(ids) - 4)
+    assert capture(model, tokenizer, [text]).cut == capture(model, tokenizer, [text], max_tokens=10_000).cut == 1
+
+
+def test_texts_longer_than_learned_positions_are_cut(organism):
+    config = AutoConfig.for_model("gpt2", vocab_size=768, n_embd=16, n_layer=2, n_head=2, n_positions=12)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    assert capture(model, organism[1], TEXTS).cut == 1
+
+
+def test_a_padding_token_outside_the_vocabulary_harms_nothing(organism):
+    model, tokenizer = organism
+    other = AutoTokenizer.from_pretrained(ORGANISMS / "llama", pad_token="<outside>")
+    other.add_tokens([f"<unused{i}>" for i in range(200)])
+    other.pad_token = "<unused199>"
+    assert other.pad_token_id >= model.config.vocab_size
+    np.testing.assert_array_equal(pooled_activations(model, other, TEXTS), pooled_activations(model, tokenizer, TEXTS))
+
+
+def test_a_type_that_overflows_is_said_with_the_first_text(organism):
+    model, tokenizer = organism
+
+    def overflow(_module, _inputs, output):
+        return output * 1e38 * 1e38
+
+    handle = decoder_blocks(model)[2].register_forward_hook(overflow)
+    with pytest.raises(InputError, match=r"text 0: its activations at layer 2 are not finite in torch\.float32; use a wider"):
+        pooled_activations(model, tokenizer, TEXTS)
+    handle.remove()

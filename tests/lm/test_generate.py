@@ -204,10 +204,17 @@ def test_more_tokens_than_the_model_has_positions_is_an_error(organism):
         generate(*organism, [Request(PROMPTS[0])], 511, temperature=0)
 
 
+def test_a_type_that_overflows_is_an_error_and_no_empty_text(organism):
+    handle = decoder_blocks(organism[0])[2].register_forward_hook(lambda _m, _i, output: output * float("inf"))
+    with pytest.raises(InputError, match=r"logits are not finite in torch\.float32: .* needs a wider dtype"):
+        generate(*organism, [Request(PROMPTS[0])], 4, temperature=0.7)
+    handle.remove()
+
+
 def test_an_architecture_without_a_key_value_cache_is_refused():
     config = AutoConfig.for_model("mamba", vocab_size=768, hidden_size=16, num_hidden_layers=1, pad_token_id=0)
     model = AutoModelForCausalLM.from_config(config)
-    with pytest.raises(InputError, match="MambaForCausalLM keeps"):
+    with pytest.raises(InputError, match="mamba keeps"):
         cached_bytes(model, model.device)
 
 
@@ -291,7 +298,7 @@ def test_logits_of_steered_prompts_agree_whatever_the_padding_side(tiny):
     requests = requests_for(model)
     ids = [tokenizer(request.prompt)["input_ids"] for request in requests]
     left = prefill(model, ids, requests, 1).logits
-    tokens, mask = pad_rows(ids, tokenizer.pad_token_id, "right")
+    tokens, mask = pad_rows(ids, "right")
     with torch.inference_mode(), steering(decoder_blocks(model), push_rows(model, requests)):
         right = model(input_ids=tokens, attention_mask=mask).logits[torch.arange(len(ids)), mask.sum(1) - 1]
     torch.testing.assert_close(left, right, atol=1e-4, rtol=0)

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 import pytest
 from conftest import ORGANISMS, ROOT
 from hub import COMMIT, Hub, Repository
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
 
 from probesteer.cli import main
 from probesteer.lm import preflight
@@ -30,7 +32,7 @@ def checkpoint(folder: Path, *without: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     root = tmp_path_factory.mktemp("hub")
     pickled = checkpoint(root / "pickled", "model.safetensors")
     (pickled / "pytorch_model.bin").write_bytes(b"pickle")
@@ -40,8 +42,20 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (cut / "model.safetensors").write_bytes((ORGANISMS / "llama/model.safetensors").read_bytes()[:-1000])
     unknown = checkpoint(root / "unknown", "config.json")
     (unknown / "config.json").write_text('{"model_type": "nonesuch", "num_hidden_layers": 6}')
+    missing = checkpoint(root / "missing", "model.safetensors")
+    tensors = load_file(ORGANISMS / "llama/model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if ".layers.4." not in name}
+    save_file(kept, missing / "model.safetensors", metadata={"format": "pt"})
+    adapter = checkpoint(root / "adapter")
+    (adapter / "adapter_config.json").write_text("{}")
+    encoder = checkpoint(root / "encoder-decoder", "config.json")
+    AutoConfig.for_model("bart").save_pretrained(encoder)
     hub = Hub(
         {
+            "team/missing": Repository(missing),
+            "team/adapter": Repository(adapter),
+            "team/encoder-decoder": Repository(encoder),
+            "team/no-tokenizer": Repository(checkpoint(root / "no-tokenizer", "tokenizer.json", "tokenizer_config.json")),
             "team/cut": Repository(cut),
             "team/good": Repository(checkpoint(root / "good")),
             "team/gated": Repository(checkpoint(root / "gated"), gated=True),
@@ -51,8 +65,14 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "team/base": Repository(checkpoint(root / "base", "chat_template.jinja")),
         }
     )
-    yield hub.start()
+    hub.endpoint = hub.start()
+    yield hub
     hub.stop()
+
+
+@pytest.fixture
+def hub(served: Hub) -> str:
+    return served.endpoint
 
 
 @pytest.fixture
@@ -81,11 +101,11 @@ def test_a_good_model_passes_with_its_commit_named(check):
         ({"source": "team/none"}, "access: team/none at .*: no such repository"),
         ({"revision": "nowhere"}, "access: team/good at nowhere: there is no such revision"),
         ({"source": "team/gated"}, "access: team/gated at .*: gated; .* set HF_TOKEN"),
-        ({"source": "team/pickled"}, "weights: no .safetensors files; pickles are not loaded"),
+        ({"source": "team/pickled"}, "weights: there is no model.safetensors and no index; pickles are not loaded"),
         ({"source": "team/empty"}, "weights: model.safetensors is empty"),
-        ({"source": "team/unknown"}, "architecture: .*nonesuch"),
+        ({"source": "team/unknown"}, "architecture: .*not a causal LM that loads: .*nonesuch"),
         ({"blocks": 7}, "architecture: llama, 6 blocks; the study says 7"),
-        ({"source": "team/base"}, "chat template: there is none; set chat_template: false"),
+        ({"source": "team/base"}, "prompt: .*has no chat template; set chat_template: false"),
     ],
 )
 def test_what_is_wrong_with_a_model_is_one_line(check, stanza, says):
@@ -93,6 +113,21 @@ def test_what_is_wrong_with_a_model_is_one_line(check, stanza, says):
     assert done.returncode == 2
     errors = done.stderr.strip().splitlines()
     assert len(errors) == 1 and re.search(f"m: {says}", errors[0]), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("team/missing", "tensors: the weights are not this model's; tensors 9 missing, the first model.layers.4."),
+        ("team/adapter", "weights: adapter_config.json: adapters are not applied"),
+        ("team/encoder-decoder", "architecture: bart is an encoder-decoder"),
+        ("team/no-tokenizer", "tokenizer: the tokenizer "),
+    ],
+)
+def test_what_is_not_a_model_is_refused_without_downloading_its_weights(source, says, check, served):
+    done = check({"source": source})
+    assert done.returncode == 2 and f"m: {says}" in done.stderr, done.stderr
+    assert served.sent[f"{source}/model.safetensors"] <= 2 * 100_001, "headers alone are read"
 
 
 def test_a_truncated_download_is_one_line(check, hub, tmp_path):
@@ -140,7 +175,7 @@ def test_a_token_opens_a_gated_model_and_is_not_shown(check):
 def test_a_hub_that_cannot_be_reached_is_said_and_is_no_problem(check):
     done = check(HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
-    assert "the hub cannot be asked" in done.stdout and "1 of the lines above could not be checked" in done.stdout
+    assert "the hub cannot be asked" in done.stdout and done.stdout.strip().endswith("NOT CHECKED: m: everything, all: disk")
 
 
 def test_room_on_disk_and_gpu_is_compared_with_what_is_needed(monkeypatch):

@@ -83,5 +83,7 @@ def test_a_table_of_other_inputs_is_refused_though_it_is_sealed(name, aggregate)
 def test_a_card_or_a_probe_that_was_edited_is_refused(name, aggregate):
     path = next(Path("results").glob(name))
     data = path.read_bytes()
-    path.write_bytes(data.replace(b'"dtype": "auto"', b'"dtype": "bfl0"').replace(b'"residual_norm":"', b'"residual_norm":"1'))
+    path.write_bytes(
+        data.replace(b'"dtype": "float32"', b'"dtype": "float64"').replace(b'"residual_norm":"', b'"residual_norm":"1')
+    )
     assert f"{path}: " in aggregate()

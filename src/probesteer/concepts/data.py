@@ -69,8 +69,8 @@ def pair_sets(study: Study) -> dict[str, PairSet]:
 
 
 def activations_path(study: Study, model: Model, pairs: PairSet) -> Path:
-    """The cache of a model on pairs: the key names model, texts and pooling, so that studies can share it and never mix two."""
-    key = digest([model.key, pairs.digest(), study.pooling])[:12]
+    """The cache of a model on pairs: the key names model, texts, cut and pooling: studies can share it and never mix two."""
+    key = digest([model.key, pairs.digest(), study.pooling, study.max_text_tokens])[:12]
     return study.paths.activations(model.name, pairs.concept, key)
 
 

@@ -41,9 +41,15 @@ def norm_column(layer: int) -> str:
     return f"norm.{layer}"
 
 
-def cache_inputs(card: Mapping[str, Any], pairs: PairSet, pooling: str) -> dict[str, Any]:
+def cache_inputs(card: Mapping[str, Any], pairs: PairSet, study: Study) -> dict[str, Any]:
     """Everything that determines a cache; its digest is the cache's fingerprint."""
-    return {"numerics": NUMERICS, "model": card["digest"], "data": pairs.digest(), "pooling": pooling}
+    return {
+        "numerics": NUMERICS,
+        "model": card["digest"],
+        "data": pairs.digest(),
+        "pooling": study.pooling,
+        "max_text_tokens": study.max_text_tokens,
+    }
 
 
 @dataclass(frozen=True)
@@ -75,14 +81,14 @@ def capture_pairs(study: Study, model: Model, pairs: PairSet) -> None:
     """Write the activation cache of a model on pairs, unless it is there and up to date. Raises InputError."""
     output = activations_path(study, model, pairs)
     card = read_card(study.paths.card(model.name, model.key))
-    inputs = cache_inputs(card, pairs, study.pooling)
+    inputs = cache_inputs(card, pairs, study)
     loaded, clusters = read_pairs(study.paths.pairs(pairs.concept, pairs.key))
     rows = cache_rows(loaded, clusters, pairs.words, pairs.ablations)
     with only_writer(output.with_suffix(".lock")):
         if is_fresh(output, inputs):
             print(f"{output} is up to date", file=sys.stderr)
         else:
-            write_activations(card, rows, pairs.prompts, study.pooling, output, inputs)
+            write_activations(card, rows, pairs.prompts, study.pooling, output, inputs, study.max_text_tokens)
 
 
 def write_activations(
@@ -92,34 +98,53 @@ def write_activations(
     pooling: str,
     output: Path,
     inputs: Mapping[str, Any],
+    max_tokens: int | None = None,
 ) -> None:
     """Capture every text at the embeddings and all blocks, one forward pass per text.
 
     With `prompts` (the system prompt under "system", user prompts by scenario) a text is read as the model's answer to the
-    scenario of its pair.
+    scenario of its pair. Texts are cut at `max_tokens`, or where the model's positions end; the footer counts how many were.
     """
-    from probesteer.lm.capture import Text, captured_windows
-    from probesteer.lm.load import load_card, render_prompt
+    from probesteer.lm.capture import Captured, captured_windows
+    from probesteer.lm.load import load_card
 
     started = time.monotonic()
     model, tokenizer = load_card(card)
     loaded = time.monotonic()
     layers = [EMBEDDINGS, *range(card["blocks"])]
-
-    def read(row: Row) -> Text:
-        if prompts is None:
-            return row.text
-        return render_prompt(tokenizer, prompts["system"], prompts[row.pair.scenario], card["chat_template"]), row.text
+    cut: list[int] = []
 
     def cost() -> dict[str, float]:
         return {
             "seconds": time.monotonic() - loaded,
             "load_seconds": loaded - started,
             "peak_memory_mb": peak_memory_mb(),
+            "cut_texts": sum(cut),
         }
 
-    windows = captured_windows(model, tokenizer, [read(row) for row in rows], layers, [pooling])
-    write_row_groups(row_groups(windows, rows, layers, pooling), output, inputs, cost)
+    def counted(window: Captured) -> Captured:
+        cut.append(window.cut)
+        return window
+
+    texts = read_texts(tokenizer, rows, prompts, card["chat_template"])
+    windows = captured_windows(model, tokenizer, texts, layers, [pooling], max_tokens=max_tokens)
+    write_row_groups(row_groups(map(counted, windows), rows, layers, pooling), output, inputs, cost)
+    print(f"{sum(cut)} of {len(rows)} texts were cut: they are longer than what is read of a text", file=sys.stderr)
+
+
+def read_texts(
+    tokenizer: Any, rows: Sequence[Row], prompts: Mapping[str, str] | None, chat_template: bool
+) -> "list[str] | list[tuple[str, str]]":
+    """What is captured of rows: their texts, or with `prompts` the rendered prompt of each scenario and the text after it."""
+    from probesteer.lm.load import render_prompt
+
+    if prompts is None:
+        return [row.text for row in rows]
+    rendered = {
+        scenario: render_prompt(tokenizer, prompts["system"], prompts[scenario], chat_template)
+        for scenario in {row.pair.scenario for row in rows}
+    }
+    return [(rendered[row.pair.scenario], row.text) for row in rows]
 
 
 def row_groups(windows: Iterable[Any], rows: Sequence[Row], layers: Sequence[int], pooling: str) -> Iterator[pa.Table]:

@@ -57,10 +57,10 @@ def tfidf(analyzer: str, ngrams: tuple[int, int]) -> Baseline:
     def baseline(train: Sequence[str], labels: np.ndarray, test: Sequence[str], _words: Sequence[str]) -> np.ndarray:
         """Projection on the difference of the class means of TF-IDF vectors."""
         vectorizer = TfidfVectorizer(analyzer=analyzer, ngram_range=ngrams, sublinear_tf=True)
-        try:
-            vectors = vectorizer.fit_transform(train)
-        except ValueError:  # no text has a word of two letters
+        tokens = vectorizer.build_analyzer()
+        if not any(tokens(text) for text in train):  # single letters or emoji: no word tells the sides apart
             return np.zeros(len(test))
+        vectors = vectorizer.fit_transform(train)
         direction = vectors[labels].mean(0) - vectors[~labels].mean(0)
         return np.asarray(vectorizer.transform(test) @ np.asarray(direction).ravel())
 

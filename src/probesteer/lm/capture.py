@@ -1,5 +1,6 @@
 """Pooled residual-stream activations of texts: one forward pass per text, all blocks."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,14 +10,13 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from probesteer.errors import InputError
-from probesteer.lm.blocks import decoder_blocks, input_device, untuple
+from probesteer.lm.blocks import decoder_blocks, input_device, positions, untuple
 from probesteer.lm.engine.batch import pad_rows, run_batches, token_budget
 from probesteer.lm.hooks import Output, watching
 from probesteer.lm.load import encode_prompt
 from probesteer.progress import progress
 from probesteer.study.options import EMBEDDINGS
 
-MAX_TOKENS = 512
 WINDOW = 64  # texts that are sorted by length, computed and handed on together: what memory depends on
 
 Text = str | tuple[str, str]  # a text, or a rendered prompt and the response to it
@@ -50,6 +50,8 @@ class Captured:
     """By pooling: float32 (texts, layers, hidden)."""
     norms: np.ndarray
     """Mean Euclidean norm of a content token's residual, float32 (texts, layers)."""
+    cut: int
+    """How many of the texts were longer than what was read of them."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class _Encoded:
     ids: list[int]
     response_from: int
     """Index of the first token of the response; 0 for a text without a prompt."""
+    cut: bool
+    """Whether tokens were left out at its end."""
 
 
 def captured_windows(
@@ -66,38 +70,48 @@ def captured_windows(
     layers: Sequence[int] | None = None,
     poolings: Sequence[str] = ("mean",),
     batch_tokens: int | None = None,
+    max_tokens: int | None = None,
 ) -> Iterator[Captured]:
     """Pool `resid_post[L]` (the output of block L, un-normed) over the content tokens of each text, in float32 on the device.
 
     Yields WINDOW texts at a time, in order, so that memory does not grow with their number. Content leaves out position 0,
     whose norm is tens of times the rest, and special tokens. A text may be a pair of a rendered prompt and its response:
-    "response" pools over the response only, "mean" and "last" over both. Texts are cut at MAX_TOKENS. `layers` defaults
-    to all blocks; EMBEDDINGS (-1) is the input to block 0. `batch_tokens` is the padded size of a batch, which the device
-    decides. Raises InputError for a text without content or an unknown pooling or layer.
+    "response" pools over the response only, "mean" and "last" over both. Texts are cut at `max_tokens`, or where the model's
+    positions end. `layers` defaults to all blocks; EMBEDDINGS (-1) is the input to block 0. `batch_tokens` is the padded size
+    of a batch, which the device decides. Raises InputError for a text without content, an unknown pooling or layer, and
+    activations that are not finite.
     """
-    blocks = decoder_blocks(model)
-    layers = list(range(len(blocks)) if layers is None else layers)
-    if unknown := [layer for layer in layers if not EMBEDDINGS <= layer < len(blocks)]:
-        raise InputError(f"layer {unknown[0]}: the model has blocks 0 to {len(blocks) - 1}")
-    if strange := [name for name in poolings if name not in POOLINGS]:
-        raise InputError(f"pooling {strange[0]!r}: choose one of {', '.join(POOLINGS)}")
+    layers = _known_layers(model, layers, poolings)
+    longest = min(max_tokens or sys.maxsize, positions(model) or sys.maxsize)
     budget, special = batch_tokens or token_budget(input_device(model)), torch.tensor(tokenizer.all_special_ids)
     width = len(poolings) * model.config.get_text_config().hidden_size + 1  # the pooled vectors, one after the other; the norm
     with progress(len(texts), "activations", "text") as bar:
         for start in range(0, len(texts), WINDOW):
-            encoded = [_encode(tokenizer, text) for text in texts[start : start + WINDOW]]
+            encoded = [_encode(tokenizer, text, longest) for text in texts[start : start + WINDOW]]
             result = np.empty((len(encoded), len(layers), width), dtype=np.float32)
 
             def run(batch: list[int], start: int = start, encoded: list = encoded, result: np.ndarray = result) -> None:
-                tokens, attention = pad_rows([encoded[i].ids for i in batch], tokenizer.pad_token_id, "right")
+                tokens, attention = pad_rows([encoded[i].ids for i in batch], "right")
                 masks = _masks(tokens, attention, special, [encoded[i].response_from for i in batch])
                 _require_content(masks, [(start + i, texts[start + i]) for i in batch])
                 result[batch] = _pool_batch(model, tokens, attention, masks, layers, [POOLINGS[name] for name in poolings])
                 bar.update(len(batch))
 
             run_batches(run, [len(text.ids) for text in encoded], budget)
+            _require_finite(model, result, layers, start)
             parts = np.split(result[..., :-1], len(poolings), axis=-1)
-            yield Captured(dict(zip(poolings, parts, strict=True)), result[..., -1])
+            yield Captured(dict(zip(poolings, parts, strict=True)), result[..., -1], sum(text.cut for text in encoded))
+
+
+def _known_layers(model: PreTrainedModel, layers: Sequence[int] | None, poolings: Sequence[str]) -> list[int]:
+    """The layers, all blocks where none are given. Raises InputError for one, or a pooling, that there is not."""
+    blocks = len(decoder_blocks(model))
+    layers = list(range(blocks) if layers is None else layers)
+    if unknown := [layer for layer in layers if not EMBEDDINGS <= layer < blocks]:
+        raise InputError(f"layer {unknown[0]}: the model has blocks 0 to {blocks - 1}")
+    if strange := [name for name in poolings if name not in POOLINGS]:
+        raise InputError(f"pooling {strange[0]!r}: choose one of {', '.join(POOLINGS)}")
+    return layers
 
 
 def _masks(tokens: Tensor, attention: Tensor, special: Tensor, response_from: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -116,12 +130,21 @@ def _require_content(masks: tuple[Tensor, Tensor], texts: Sequence[tuple[int, Te
                 raise InputError(f"text {number} has no {what}: {text!r}")
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, text: Text) -> _Encoded:
+def _require_finite(model: PreTrainedModel, result: np.ndarray, layers: Sequence[int], start: int) -> None:
+    """Raise InputError for the first text, by its number, whose activations (texts, layers, ...) overflowed."""
+    bad = np.argwhere(~np.isfinite(result).all(-1))
+    if len(bad):
+        text, layer = start + bad[0][0], layers[bad[0][1]]
+        raise InputError(f"text {text}: its activations at layer {layer} are not finite in {model.dtype}; use a wider dtype")
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, text: Text, longest: int) -> _Encoded:
     if isinstance(text, str):
-        return _Encoded(tokenizer(text, truncation=True, max_length=MAX_TOKENS)["input_ids"], 0)
-    prompt = encode_prompt(tokenizer, text[0])
-    response = tokenizer(text[1], add_special_tokens=False)["input_ids"]
-    return _Encoded([*prompt, *response][:MAX_TOKENS], len(prompt))
+        prompt, ids = [], tokenizer(text, verbose=False)["input_ids"]
+    else:
+        prompt = encode_prompt(tokenizer, text[0])
+        ids = [*prompt, *tokenizer(text[1], add_special_tokens=False, verbose=False)["input_ids"]]
+    return _Encoded(ids[:longest], len(prompt), len(ids) > longest)
 
 
 @torch.inference_mode()
@@ -147,6 +170,10 @@ def _pool_batch(
         model.base_model(
             input_ids=tokens.to(device), attention_mask=None if attention.all() else attention.to(device), use_cache=False
         )
+    if skipped := sorted(set(layers) - set(at_layer)):
+        raise InputError(
+            f"block {skipped[0]} of {type(model).__name__} does not run on text alone; such a model does not run here"
+        )
     return torch.stack([at_layer[layer] for layer in layers], 1).cpu().numpy()
 
 
@@ -157,11 +184,12 @@ def capture(
     layers: Sequence[int] | None = None,
     poolings: Sequence[str] = ("mean",),
     batch_tokens: int | None = None,
+    max_tokens: int | None = None,
 ) -> Captured:
     """All of `captured_windows` at once, several poolings from the same pass."""
-    windows = list(captured_windows(model, tokenizer, texts, layers, poolings, batch_tokens))
+    windows = list(captured_windows(model, tokenizer, texts, layers, poolings, batch_tokens, max_tokens))
     pooled = {name: np.concatenate([window.pooled[name] for window in windows]) for name in poolings}
-    return Captured(pooled, np.concatenate([window.norms for window in windows]))
+    return Captured(pooled, np.concatenate([window.norms for window in windows]), sum(window.cut for window in windows))
 
 
 def pooled_activations(
@@ -171,6 +199,7 @@ def pooled_activations(
     layers: Sequence[int] | None = None,
     pooling: str = "mean",
     batch_tokens: int | None = None,
+    max_tokens: int | None = None,
 ) -> np.ndarray:
     """The activations of `captured_windows` under one pooling: float32 (texts, layers, hidden)."""
-    return capture(model, tokenizer, texts, layers, (pooling,), batch_tokens).pooled[pooling]
+    return capture(model, tokenizer, texts, layers, (pooling,), batch_tokens, max_tokens).pooled[pooling]

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from probesteer.errors import InputError
-from probesteer.lm.blocks import decoder_blocks, input_device
+from probesteer.lm.blocks import decoder_blocks, input_device, require_positions
 from probesteer.lm.engine.batch import run_batches
 from probesteer.lm.engine.cache import cache_tokens
 from probesteer.lm.engine.prefill import Prompted, prefill
@@ -57,9 +57,7 @@ def continuations(
     device = input_device(model)
     prompts = [encode_prompt(tokenizer, request.prompt) for request in requests]
     lengths = [len(prompt) + max_new_tokens for prompt in prompts]
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if limit and max(lengths, default=0) > limit:
-        raise InputError(f"the longest prompt and {max_new_tokens} new tokens are {max(lengths)}; the model takes {limit}")
+    require_positions(model, max(lengths, default=0), f"the longest prompt and {max_new_tokens} new tokens")
     ends = torch.tensor(sorted(end_tokens(model, tokenizer)), dtype=torch.long, device=device)
     answers: dict[int, Continuation] = {}
 
@@ -115,8 +113,10 @@ def _decode(
     tokens = torch.full((len(logits), new), -1, device=logits.device)
     alive = torch.arange(len(logits), device=logits.device)
     positions = attention[:, :width].sum(1)
+    overflowed = torch.zeros((), dtype=torch.bool, device=logits.device)
     with steering(decoder_blocks(model), pushes):
         for step in range(new):
+            overflowed |= logits[:, 0].isnan().any()
             chosen = draw(logits, alive, step)
             tokens[alive, step] = chosen
             ended = torch.isin(chosen, ends)
@@ -137,6 +137,8 @@ def _decode(
                 past_key_values=cache,
                 use_cache=True,
             ).logits[:, -1]
+    if overflowed:  # a hidden state that is not finite makes every logit NaN
+        raise InputError(f"logits are not finite in {model.dtype}: the model, or a push of this size, needs a wider dtype")
     return [[token for token in row if token >= 0] for row in tokens.tolist()]
 
 

@@ -1,8 +1,8 @@
 """The two jobs that say what a model is: its weights fetched, its card written."""
 
 from probesteer.files.cards import read_receipt, write_card
+from probesteer.lm.card import model_card
 from probesteer.lm.fetch import fetch
-from probesteer.lm.load import model_card
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 

@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from probesteer.errors import InputError
-from probesteer.lm.blocks import input_device
+from probesteer.lm.blocks import input_device, require_positions
 from probesteer.lm.engine.batch import run_batches
 from probesteer.lm.engine.cache import cache_tokens
 from probesteer.lm.engine.prefill import prefill
@@ -20,12 +20,13 @@ def rate(
 ) -> list[int]:
     """The index of the level whose first token is likeliest after each rendered prompt.
 
-    Raises InputError where two levels begin with one token.
+    Raises InputError where two levels begin with one token, or a prompt exceeds the model's positions.
     """
     tokens = [tokenizer(level, add_special_tokens=False)["input_ids"][0] for level in levels]
     if len(set(tokens)) < len(tokens):
         raise InputError(f"{tokenizer.name_or_path}: the levels {', '.join(levels)} begin with one token; use another judge")
     ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    require_positions(model, max(map(len, ids), default=0), "the longest text to rate, with its rubric")
     ratings = [0] * len(ids)
 
     def run(batch: list[int]) -> None:

@@ -35,7 +35,7 @@ def mean_nll(
 
     def run(batch: list[int]) -> None:
         rows = [scored[i] for i in batch]
-        tokens, mask = (part.to(device) for part in pad_rows([continuations[i] for i in rows], 0, "right"))
+        tokens, mask = (part.to(device) for part in pad_rows([continuations[i] for i in rows], "right"))
         prompted = prefill(model, [encoded[i] for i in rows], [Request(prompts[i]) for i in rows], tokens.shape[1])
         logits = prompted.logits[:, None]
         if tokens.shape[1] > 1:

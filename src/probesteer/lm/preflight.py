@@ -1,14 +1,13 @@
 """Can the models of a study be had and run? Looked at before anything is queued, without downloading weights."""
 
-import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import (
     GatedRepoError,
     HTTPError,
@@ -16,16 +15,19 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from transformers import AutoConfig
+from transformers import PretrainedConfig
 
 from probesteer.errors import InputError
-from probesteer.lm.fetch import PATTERNS, truncation
+from probesteer.lm import verify
+from probesteer.lm.checkpoint import Checkpoint, checkpoint_folder
 from probesteer.study.experiment import Study
-from probesteer.study.model import BYTES_PER_WEIGHT, Model
+from probesteer.study.model import BYTES_PER_WEIGHT, Model, model_files
+
+T = TypeVar("T")
 
 OK, UNKNOWN, PROBLEM = "ok", "unknown", "problem"
 HEADROOM = 1.5  # of a model's weights, for keys, values and activations
-TEMPLATES = ("chat_template.jinja", "chat_template.json")
+UNREACHABLE = (OfflineModeIsEnabled, HTTPError, OSError)
 
 
 @dataclass(frozen=True)
@@ -38,34 +40,36 @@ class Finding:
     detail: str
 
 
-@dataclass(frozen=True)
-class Files:
-    """What a checkpoint consists of."""
-
-    sizes: dict[str, int]
-    folder: Path | None
-    """Where it lies, for a local one."""
-    revision: str | None
-
-
 def preflight(study: Study, only: Sequence[str] = ()) -> list[Finding]:
     """Findings on every model of a study, the judge included, or on those named; and on the room for all of them together.
 
     Raises InputError for a name that the study does not have.
     """
     found: list[Finding] = []
-    missing = 0
+    missing, complete = 0, True
     models = [*study.models, *([study.judge.model] if study.judge and study.judge.model else [])]
     if unknown := set(only) - {model.name for model in models}:
         raise InputError(f"model {min(unknown)}: not in the study; it has {', '.join(model.name for model in models)}")
     for model in [model for model in models if not only or model.name in only]:
         files, access = reach(model)
         found.append(access)
+        complete &= files is not None
         if files:
-            found += inspect(model, files)
-            to_fetch = [] if files.folder else [name for name in files.sizes if fetched(name) and not cached(model, name)]
-            missing += sum(files.sizes[name] for name in to_fetch)
-    return [*found, *room(study, missing)]
+            with verify.quietly():
+                found += inspect(model, files)
+            missing += to_download(model, files)
+    return [*found, *room(study, missing, complete)]
+
+
+def to_download(model: Model, files: Checkpoint) -> int:
+    """Bytes that a fetch of the model would add to the hub's cache."""
+    if files.local:
+        return 0
+    try:
+        names = model_files(files.sizes, files.read, model.trust_remote_code)
+    except (InputError, *UNREACHABLE):  # said of the weights
+        return 0
+    return sum(files.sizes.get(name, 0) for name in names if not files.on_disk(name))
 
 
 def problems(found: Sequence[Finding]) -> list[str]:
@@ -73,12 +77,11 @@ def problems(found: Sequence[Finding]) -> list[str]:
     return [f"{finding.model}: {finding.what}: {finding.detail}" for finding in found if finding.status == PROBLEM]
 
 
-def reach(model: Model) -> tuple[Files | None, Finding]:
+def reach(model: Model) -> tuple[Checkpoint | None, Finding]:
     """The files of a model, from its folder or from the hub; None where they cannot be listed."""
     folder = Path(model.source)
     if folder.is_dir():
-        sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
-        return Files(sizes, folder, None), Finding(model.name, "access", OK, f"folder {folder}")
+        return checkpoint_folder(folder), Finding(model.name, "access", OK, f"folder {folder}")
     where = f"{model.source} at {model.revision}"
     api = HfApi()
     try:
@@ -91,77 +94,56 @@ def reach(model: Model) -> tuple[Files | None, Finding]:
         return None, Finding(model.name, "access", PROBLEM, f"{where}: there is no such revision")
     except RepositoryNotFoundError:
         return None, Finding(model.name, "access", PROBLEM, f"{where}: no such repository, or HF_TOKEN does not open it")
-    except (OfflineModeIsEnabled, HTTPError, OSError) as error:
-        return None, Finding(model.name, "access", UNKNOWN, f"{where}: the hub cannot be asked ({type(error).__name__})")
+    except UNREACHABLE as error:
+        return None, Finding(model.name, "everything", UNKNOWN, f"{where}: the hub cannot be asked ({type(error).__name__})")
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
-    return Files(sizes, None, info.sha), Finding(model.name, "access", OK, f"{where}: commit {info.sha}")
+    return Checkpoint(model.source, info.sha, sizes, local=False), Finding(
+        model.name, "access", OK, f"{where}: commit {info.sha}"
+    )
 
 
-def inspect(model: Model, files: Files) -> Iterator[Finding]:
-    """Weights, architecture, blocks and chat template of a model whose files are known."""
+def inspect(model: Model, files: Checkpoint) -> list[Finding]:
+    """Everything that `lm.verify` asks of a model whose files are known, as far as one fault does not hide another."""
+    found: list[Finding] = []
 
-    def finding(what: str, good: bool, detail: str) -> Finding:
-        return Finding(model.name, what, OK if good else PROBLEM, detail)
+    def looked(what: str, look: Callable[[], T], detail: Callable[[T], str]) -> T | None:
+        try:
+            result = look()
+            found.append(Finding(model.name, what, OK, detail(result)))
+            return result
+        except InputError as error:
+            found.append(Finding(model.name, what, PROBLEM, str(error)))
+        except UNREACHABLE as error:
+            found.append(Finding(model.name, what, UNKNOWN, f"the hub cannot be asked ({type(error).__name__})"))
+        return None
 
-    weights = {name: size for name, size in files.sizes.items() if name.endswith(".safetensors")}
-    if not weights:
-        yield finding("weights", False, "no .safetensors files; pickles are not loaded, convert them")
-    else:
-        problem = next(filter(None, (weight_problem(model, files, name) for name in weights)), "")
-        yield finding("weights", not problem, problem or f"{sum(weights.values()) / 1e9:.2f} GB")
-    try:
-        source = str(files.folder) if files.folder else model.source
-        config = AutoConfig.from_pretrained(source, revision=files.revision, trust_remote_code=model.trust_remote_code)
-        blocks = config.get_text_config().num_hidden_layers
-        detail = f"{config.model_type}, {blocks} blocks"
-        same = model.blocks in (None, blocks)
-        yield finding("architecture", same, detail if same else f"{detail}; the study says {model.blocks}")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        yield finding("architecture", False, str(error).strip().splitlines()[0])
-    if model.chat_template:
-        known = has_template(model, files)
-        yield finding("chat template", known, "there is one" if known else "there is none; set chat_template: false")
-
-
-def weight_problem(model: Model, files: Files, name: str) -> str:
-    """What is wrong with a weight file, as far as it can be seen without downloading it, or nothing."""
-    if files.sizes[name] == 0:
-        return f"{name} is empty"
-    there = files.folder / name if files.folder else cached(model, name)
-    if there and (cut := truncation(there)):
-        return f"{name} is damaged: {cut}; delete {there} and {'copy' if files.folder else 'fetch'} it again"
-    return ""
+    whole = looked("weights", lambda: verify.verify_weights(files), str)
+    made = looked("architecture", lambda: verify.verify_architecture(files, model), lambda made: described(made[0], model))
+    if made and (method := verify.quantization(made[0]) or model.dtype * (model.dtype in ("int8", "int4"))):
+        looked("quantisation", lambda: verify.verify_packages(made[0], model), lambda _none: method)
+    if made and verify.quantization(made[0]):
+        found.append(Finding(model.name, "tensors", UNKNOWN, "names and shapes of quantised weights"))
+    elif made and whole:
+        looked("tensors", lambda: verify.verify_tensors(files, *made, model), lambda dtype: f"all there, loaded as {dtype}")
+    tokenizer = looked("tokenizer", lambda: verify.verify_tokenizer(files, model), lambda it: f"{len(it)} tokens")
+    if tokenizer:
+        looked("prompt", lambda: verify.verify_prompt(tokenizer, made[1] if made else None, model), str)
+    return found
 
 
-def has_template(model: Model, files: Files) -> bool:
-    """Whether a tokenizer brings a chat template."""
-    if any(name in files.sizes for name in TEMPLATES):
-        return True
-    name = "tokenizer_config.json"
-    if name not in files.sizes:
-        return False
-    path = files.folder / name if files.folder else Path(hf_hub_download(model.source, name, revision=files.revision))
-    return bool(json.loads(path.read_text(encoding="utf-8")).get("chat_template"))
+def described(config: PretrainedConfig, model: Model) -> str:
+    """An architecture in a few words."""
+    return f"{config.model_type}, {model.block_count()} blocks"
 
 
-def fetched(name: str) -> bool:
-    """Whether a file is among those that a fetch takes."""
-    return any(fnmatch(name, pattern) for pattern in PATTERNS)
-
-
-def cached(model: Model, name: str) -> Path | None:
-    """Where a file of a hub model lies in the cache, if it does already."""
-    found = try_to_load_from_cache(model.source, name, revision=model.revision)
-    return Path(found) if isinstance(found, str) else None
-
-
-def room(study: Study, missing: int) -> Iterator[Finding]:
-    """Disk for what is still to download, and GPU memory for the largest model."""
+def room(study: Study, missing: int, complete: bool = True) -> Iterator[Finding]:
+    """Disk for what is still to download, of all models or of those that could be asked for; GPU memory for the largest."""
     cache = Path.cwd() if study.resources.temp_weights else Path(constants.HF_HUB_CACHE)
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free = shutil.disk_usage(there).free
-    status = OK if missing <= free else PROBLEM
-    yield Finding("all", "disk", status, f"{missing / 1e9:.2f} GB to download, {free / 1e9:.2f} GB free in {there}")
+    status = PROBLEM if missing > free else OK if complete else UNKNOWN
+    known = "" if complete else "at least "
+    yield Finding("all", "disk", status, f"{known}{missing / 1e9:.2f} GB to download, {free / 1e9:.2f} GB free in {there}")
     largest = max(study.models, key=lambda model: (model.parameters_b or 0) * BYTES_PER_WEIGHT[model.dtype])
     needed = HEADROOM * (largest.parameters_b or 0) * 1e9 * BYTES_PER_WEIGHT[largest.dtype]
     if not study.resources.gpus or not needed:

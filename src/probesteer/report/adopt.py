@@ -63,7 +63,7 @@ def _is_card(path: Path, model: Model, name: str) -> bool:
     """Whether a card is what its job would write; what names a hub model is in the card's path."""
     if not is_whole(path) or not model.local:
         return is_whole(path)
-    from probesteer.lm.load import model_card
+    from probesteer.lm.card import model_card
 
     try:
         return read_card(path) == model_card(model, name)

@@ -48,7 +48,7 @@ def implied_pairs(study: Study) -> Iterator[Result]:
 def implied(study: Study, concept: Concept, model: Model, card: Inputs) -> Iterator[Result]:
     """A model's results after its card, in the order in which jobs make them. Raises InputError for a broken probe."""
     paths, sets, card_file = study.paths, pair_sets(study), study.paths.card(model.name, model.key)
-    caches = {name: cache_inputs(card, pairs, study.pooling) for name, pairs in sets.items()}
+    caches = {name: cache_inputs(card, pairs, study) for name, pairs in sets.items()}
     files = {name: activations_path(study, model, pairs) for name, pairs in sets.items()}
     for name, pairs in sets.items():
         inputs = [card_file, paths.pairs(pairs.concept, pairs.key), *pairs_files(pairs, study)]

@@ -15,7 +15,7 @@ from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 from probesteer.study.sections import Sampling
 
-NUMERICS = 2  # bump by hand when the same inputs give other texts
+NUMERICS = 3  # bump by hand when the same inputs give other texts
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from probesteer.study.options import EMBEDDINGS, Alphas, Blocks, Count, Layers, 
 from probesteer.study.paths import CONCEPTS, PAIRS_FILE, SHARED, Paths
 from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, Resources, Sampling, Writing
 
+JUDGE_PREFIX = "judge."  # of a judge's name in paths
 MOST_ABLATIONS = 1000  # draws
 
 
@@ -63,6 +64,8 @@ class Study(Options):
     """Directions that are steered with beside the probe's, over the alphas of the trend range."""
     pooling: Literal["mean", "last", "response"] = "mean"
     """A text's vector: the mean over its tokens, its last token, or the mean where it stands as the answer to its scenario."""
+    max_text_tokens: Count | None = None
+    """Tokens of a text that are captured; none takes as many as the model reads. What is cut is counted."""
     scorers: Annotated[list[Scorer], AfterValidator(unique)] = []
     """Scorers of generated texts, required where models are steered; the first one decides the verdict."""
     judge: Judge | None = None
@@ -88,6 +91,8 @@ class Study(Options):
             raise ValueError("scorers: rubric needs a judge; give one")
         if self.control_concept == self.concept:
             raise ValueError("control_concept: it is the concept itself; name another one")
+        if reserved := [model.name for model in self.models if model.name.startswith(JUDGE_PREFIX)]:
+            raise ValueError(f"models: {reserved[0]}: names that begin with {JUDGE_PREFIX} are a judge's; choose another")
         if self.study in SHARED:
             raise ValueError(f"study: the name {self.study} is taken by a folder of results that studies share")
         return self
@@ -131,7 +136,7 @@ class Study(Options):
     @property
     def judges(self) -> dict[str, Model]:
         """The model that rates by the rubric, where the study has one on this machine, by its name in paths."""
-        return {f"judge.{self.judge.model.name}": self.judge.model} if self.judge and self.judge.model else {}
+        return {f"{JUDGE_PREFIX}{self.judge.model.name}": self.judge.model} if self.judge and self.judge.model else {}
 
     def loaded(self, name: str) -> Model:
         """A model of the study, or its judge. Raises InputError."""

@@ -16,12 +16,15 @@ def token_budget(device: torch.device) -> int:
     return CPU_TOKENS if device.type == "cpu" else GPU_TOKENS
 
 
-def pad_rows(rows: Sequence[Sequence[int]], pad_token: int | None, side: str) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask, both int64 (rows, longest), padded on the `side` "left" or "right"."""
+def pad_rows(rows: Sequence[Sequence[int]], side: str) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask, both int64 (rows, longest), padded on the `side` "left" or "right".
+
+    With token 0, which every vocabulary has: a tokenizer's own padding token may lie outside of the model's.
+    """
     ids = [torch.tensor(row) for row in rows]
     ones = [torch.ones_like(row) for row in ids]
     pad = torch.nn.utils.rnn.pad_sequence
-    return pad(ids, True, pad_token or 0, side), pad(ones, True, 0, side)
+    return pad(ids, True, 0, side), pad(ones, True, 0, side)
 
 
 def batches(lengths: Sequence[int], tokens: int, rows: int | None = None) -> Iterator[list[int]]:

@@ -6,7 +6,7 @@ from typing import Any
 import psutil
 import torch
 from torch import Tensor
-from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers import Cache, DynamicCache, PretrainedConfig, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
 
 from probesteer.errors import InputError
@@ -82,15 +82,16 @@ def prefill_cache() -> Cache:
     return Cache(layer_class_to_replicate=DynamicLayer)
 
 
+def require_key_values(config: PretrainedConfig) -> None:
+    """Raise InputError for an architecture whose blocks keep another state than keys and values of their own."""
+    if other := {type(layer) for layer in DynamicCache(config=config).layers} - {DynamicLayer, DynamicSlidingWindowLayer}:
+        raise InputError(f"{config.model_type} keeps {other.pop().__name__} states; only key-value caches work")
+
+
 @torch.inference_mode()
 def cached_bytes(model: PreTrainedModel, device: torch.device) -> int:
-    """Bytes of keys and values per token and row, measured on one token.
-
-    Raises InputError for an architecture that keeps another state than keys and values.
-    """
-    kinds = {type(layer) for layer in DynamicCache(config=model.config).layers}
-    if other := kinds - {DynamicLayer, DynamicSlidingWindowLayer}:
-        raise InputError(f"{type(model).__name__} keeps {other.pop().__name__} states; only key-value caches work")
+    """Bytes of keys and values per token and row, measured on one token. Raises InputError as above."""
+    require_key_values(model.config)
     cache = prefill_cache()
     model.base_model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), past_key_values=cache, use_cache=True)
     layers: list[Any] = cache.layers

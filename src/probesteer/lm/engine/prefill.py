@@ -55,7 +55,7 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], requests: 
     attention = torch.ones(len(requests), width + new, dtype=torch.long, device=device)
     prompted: Prompted | None = None
     for batch in batches([len(prompt) for prompt in distinct], token_budget(device)):
-        tokens, mask = (part.to(device) for part in pad_rows([distinct[i] for i in batch], 0, "left"))
+        tokens, mask = (part.to(device) for part in pad_rows([distinct[i] for i in batch], "left"))
         length = tokens.shape[1]
         # (place of the prompt in this batch, rows that share prompt and push)
         shared = [(place, rows) for place, i in enumerate(batch) for rows in groups[distinct[i]].values()]
