@@ -212,8 +212,8 @@ def folder_without_weights(folder: Path) -> list[str]:
 
 
 def pairs_of_another_digest(folder: Path) -> list[str]:
-    (folder / "mine.jsonl").write_text("".join(f'{{"positive": "p{n}", "negative": "n{n}"}}\n' for n in range(9)))
-    pairs = {"file": "mine.jsonl", "url": "https://example.org/mine.jsonl", "sha256": "0" * 64}
+    (folder / "resources/mine.jsonl").write_text("".join(f'{{"positive": "p{n}", "negative": "n{n}"}}\n' for n in range(9)))
+    pairs = {"file": "resources/mine.jsonl", "url": "https://example.org/mine.jsonl", "sha256": "0" * 64}
     study_file(folder, pairs=pairs, steering_layers=[])
     return ["check", "--static", "--configfile", "study.yaml"]
 
@@ -316,7 +316,7 @@ COMMANDS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "probe of another layer": (job(*STEER, content=OTHER_PROBE), "no probe of layer 3"),
     "probe that is no safetensors": (job(*STEER, content=b"x"), "no probe of layer 3"),
     "card that is missing": (job("baseline", "--model", "llama"), "not a model card"),
-    "folder without weights": (folder_without_weights, "no .safetensors weights"),
+    "folder without weights": (folder_without_weights, "there is no model.safetensors and no index"),
     "wrong number of blocks": (job("model", "--model", "llama", models=[{**LLAMA, "blocks": 9}]), "the study says 9 blocks"),
     "report before the results": (
         lambda folder: ["aggregate", "--study", str(ROOT / "config/config.yaml"), "--output", "out"],

@@ -43,21 +43,16 @@ def continuations(
 ) -> list[Continuation]:
     """Answer each request, in order, in batches of at most `batch_rows` rows and of what memory allows.
 
-    `advance` is told of tokens as they are done, `max_new_tokens` a request in all (a row that ends is done with the rest);
-    without it a bar of its own shows them.
-
+    `advance` is told of tokens as they are done, `max_new_tokens` a request in all; without it a bar of its own shows them.
     Sampling is Gumbel-max with keyed noise: a request's text does not depend on the rest of its batch (in float32, up to
     ties within rounding). `temperature` 0 is greedy. A row that ends leaves the batch.
     Raises InputError where prompt and new tokens exceed the model's positions.
     """
     if advance is None:
         with progress(len(requests) * max_new_tokens, "generate", "token") as bar:
-            sampling = max_new_tokens, temperature, top_p, top_k
-            return continuations(model, tokenizer, requests, *sampling, batch_rows, bar.update)
+            return continuations(model, tokenizer, requests, max_new_tokens, temperature, top_p, top_k, batch_rows, bar.update)
     device = input_device(model)
-    prompts = [encode_prompt(tokenizer, request.prompt) for request in requests]
-    lengths = [len(prompt) + max_new_tokens for prompt in prompts]
-    require_positions(model, max(lengths, default=0), f"the longest prompt and {max_new_tokens} new tokens")
+    prompts = _encoded(model, tokenizer, requests, max_new_tokens)
     ends = torch.tensor(sorted(end_tokens(model, tokenizer)), dtype=torch.long, device=device)
     answers: dict[int, Continuation] = {}
 
@@ -73,8 +68,18 @@ def continuations(
             texts = _decode(model, prompted, push_rows(model, rows), draw, ends, max_new_tokens, count)
         answers.update({i: Continuation(text, len(batch)) for i, text in zip(batch, texts, strict=True)})
 
-    run_batches(run, lengths, cache_tokens(model, device), batch_rows)
+    run_batches(run, [len(prompt) + max_new_tokens for prompt in prompts], cache_tokens(model, device), batch_rows)
     return [answers[i] for i in range(len(requests))]
+
+
+def _encoded(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, requests: Sequence[Request], new: int
+) -> list[list[int]]:
+    """The token ids of each prompt. Raises InputError where one leaves no room for `new` tokens."""
+    prompts = [encode_prompt(tokenizer, request.prompt) for request in requests]
+    longest = max(map(len, prompts), default=0)
+    require_positions(model, longest + new, f"the longest prompt and {new} new tokens")
+    return prompts
 
 
 @contextmanager
