@@ -1,6 +1,6 @@
 """Sample continuations under steering: requests of any prompt, layer, direction and push are rows of one batch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from probesteer.errors import InputError
 from probesteer.lm.blocks import decoder_blocks, input_device, require_positions
 from probesteer.lm.engine.batch import run_batches
-from probesteer.lm.engine.cache import cache_tokens
+from probesteer.lm.engine.cache import RowCache, cache_tokens
 from probesteer.lm.engine.prefill import Prompted, prefill
 from probesteer.lm.engine.sampling import row_seed, sample
 from probesteer.lm.hooks import steering
@@ -130,11 +130,8 @@ def _decode(
             if not left or step + 1 == new:
                 break
             if left < len(alive):
-                gaps, last = ended[:left].nonzero()[:, 0], (~ended[left:]).nonzero()[:, 0] + left
-                for rows in (alive, chosen, positions, attention, *pushes.values()):
-                    rows[gaps] = rows[last]
-                cache.move(last, gaps)
-                alive, chosen, positions, attention = (rows[:left] for rows in (alive, chosen, positions, attention))
+                rows = alive, chosen, positions, attention
+                alive, chosen, positions, attention = _close_gaps(cache, ended, left, rows, pushes.values())
             logits = model(
                 input_ids=chosen[:, None],
                 attention_mask=attention[:, : width + step + 1] if padded else None,
@@ -145,6 +142,17 @@ def _decode(
     if overflowed:  # a hidden state that is not finite makes every logit NaN
         raise InputError(f"logits are not finite in {model.dtype}: the model, or a push of this size, needs a wider dtype")
     return [[token for token in row if token >= 0] for row in tokens.tolist()]
+
+
+def _close_gaps(
+    cache: RowCache, ended: Tensor, left: int, rows: Sequence[Tensor], pushes: Iterable[Tensor]
+) -> Iterator[Tensor]:
+    """Move the last rows that go on into the places of those that ended, in all of these tensors; `left` rows are left."""
+    gaps, last = ended[:left].nonzero()[:, 0], (~ended[left:]).nonzero()[:, 0] + left
+    for part in (*rows, *pushes):
+        part[gaps] = part[last]
+    cache.move(last, gaps)
+    return (part[:left] for part in rows)
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
