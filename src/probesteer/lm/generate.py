@@ -109,10 +109,7 @@ def _decode(
     new: int,
     count: Callable[[int], object],
 ) -> list[list[int]]:
-    """Let each row `draw(logits, row numbers, step)` a token a step until an end token; the row then gives its place away.
-
-    `count` is told of the tokens of each step, and of those that an ended row will not need.
-    """
+    """Let each row `draw(logits, row numbers, step)` a token a step until an end token; the row then gives its place away."""
     cache, logits, attention, width = prompted.cache, prompted.logits, prompted.attention, prompted.width
     padded = not attention.all()
     tokens = torch.full((len(logits), new), -1, device=logits.device)
