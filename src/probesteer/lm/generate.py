@@ -43,23 +43,15 @@ def continuations(
 ) -> list[Continuation]:
     """Answer each request, in order, in batches of at most `batch_rows` rows and of what memory allows.
 
-    `advance` is told of tokens as they are done, `max_new_tokens` a request in all (a row that ends is done with the rest);
-    without it a bar of its own shows them.
-
+    `advance` is told of tokens as they are done, `max_new_tokens` a request in all; without it a bar of its own shows them.
     Sampling is Gumbel-max with keyed noise: a request's text does not depend on the rest of its batch (in float32, up to
     ties within rounding). `temperature` 0 is greedy. A row that ends leaves the batch.
     Raises InputError where prompt and new tokens exceed the model's positions.
     """
-    if advance is None:
-        with progress(len(requests) * max_new_tokens, "generate", "token") as bar:
-            sampling = max_new_tokens, temperature, top_p, top_k
-            return continuations(model, tokenizer, requests, *sampling, batch_rows, bar.update)
     device = input_device(model)
     prompts = [encode_prompt(tokenizer, request.prompt) for request in requests]
     lengths = [len(prompt) + max_new_tokens for prompt in prompts]
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if limit and max(lengths, default=0) > limit:
-        raise InputError(f"the longest prompt and {max_new_tokens} new tokens are {max(lengths)}; the model takes {limit}")
+    _check_positions(model, lengths, max_new_tokens)
     ends = torch.tensor(sorted(end_tokens(model, tokenizer)), dtype=torch.long, device=device)
     answers: dict[int, Continuation] = {}
 
@@ -71,12 +63,29 @@ def continuations(
             return sample(logits, seeds[alive], step, temperature, top_p, top_k)
 
         prompted = prefill(model, [prompts[i] for i in batch], rows, max_new_tokens)
-        with counting(advance) as count:
+        with counting(tell) as count:
             texts = _decode(model, prompted, push_rows(model, rows), draw, ends, max_new_tokens, count)
         answers.update({i: Continuation(text, len(batch)) for i, text in zip(batch, texts, strict=True)})
 
-    run_batches(run, lengths, cache_tokens(model, device), batch_rows)
+    with _told(advance, len(requests) * max_new_tokens) as tell:
+        run_batches(run, lengths, cache_tokens(model, device), batch_rows)
     return [answers[i] for i in range(len(requests))]
+
+
+def _check_positions(model: PreTrainedModel, lengths: Sequence[int], new: int) -> None:
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if limit and max(lengths, default=0) > limit:
+        raise InputError(f"the longest prompt and {new} new tokens are {max(lengths)}; the model takes {limit}")
+
+
+@contextmanager
+def _told(advance: Callable[[int], object] | None, total: int) -> Iterator[Callable[[int], object]]:
+    """Who is told of tokens: `advance`, or a bar where there is none."""
+    if advance:
+        yield advance
+    else:
+        with progress(total, "generate", "token") as bar:
+            yield bar.update
 
 
 @contextmanager
@@ -108,8 +117,7 @@ def _decode(
 ) -> list[list[int]]:
     """Let each row `draw(logits, row numbers, step)` a token a step until an end token; the row then gives its place away.
 
-    `count` is told of the tokens of each step, and of those that an ended row will not need.
-    """
+    `count` is told of each step's tokens, and of those that an ended row will not need."""
     cache, logits, attention, width = prompted.cache, prompted.logits, prompted.attention, prompted.width
     padded = not attention.all()
     tokens = torch.full((len(logits), new), -1, device=logits.device)
