@@ -50,7 +50,7 @@ ReturnToService=2
 MinJobAge=7200
 MpiDefault=none
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=32000 Gres=gpu:fake:2 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:fake:2 State=UNKNOWN
 PartitionName=cpu Nodes={host} Default=YES MaxTime=1440 State=UP
 PartitionName=gpu Nodes={host} MaxTime=2880 State=UP
 PartitionName=urgent Nodes={host} PriorityTier=10 State=UP
@@ -108,6 +108,8 @@ class Slurm:
 
     folder: Path
     accounting: bool = False
+    cpus: int = 8
+    memory: int = 32_000  # MB
 
     @property
     def environment(self) -> dict[str, str]:
@@ -121,7 +123,9 @@ class Slurm:
         ports = {name: free_port() for name in ("controller_port", "node_port", "database_port", "mariadb_port")}
         config = CONFIG + (ACCOUNTING if self.accounting else NO_ACCOUNTING)
         for name, text in {"slurm.conf": config, "slurmdbd.conf": DATABASE}.items():
-            (self.folder / name).write_text(text.format(host=host, folder=self.folder, **ports))
+            (self.folder / name).write_text(
+                text.format(host=host, folder=self.folder, cpus=self.cpus, memory=self.memory, **ports)
+            )
             (self.folder / name).chmod(0o600)
         for number in range(2):
             os.mknod(self.folder / f"gpu{number}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))

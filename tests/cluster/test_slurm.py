@@ -115,3 +115,29 @@ def test_a_cluster_with_accounting_takes_jobs_with_an_account_and_refuses_others
         assert states and set(states) == {"COMPLETED"}
     finally:
         cluster.stop()
+
+
+def test_a_node_of_4_cpus_and_8_gb_runs_a_study_and_light_jobs_take_turns(fresh, tmp_path):
+    cluster = Slurm(tmp_path / "cluster", cpus=4, memory=7_800)
+    cluster.start()
+    try:
+        partitions = {"cpu": {"max_runtime": 1440, "max_mem_mb": 7_800, "max_threads": 4, "max_gpu": 0}}
+        (fresh.folder / "profiles/slurm/partitions.yaml").write_text(yaml.safe_dump({"partitions": partitions}))
+        study = fresh.study(layers=[-1, 1, 2, 3], steering_layers=[1, 2, 3], alphas=[0, 5], samples=2, controls={"random": 1})
+        done = fresh.snakemake("--profile", "profiles/slurm", "--configfile", study, **cluster.environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+        asked = {(job["Comment"], job["NumCPUs"], job["MinMemoryNode"]) for job in cluster.jobs()}
+        groups = {(cpus, memory) for comment, cpus, memory in asked if "probes" in comment or "scores" in comment}
+        assert groups == {("1", "2000M")}, asked
+    finally:
+        cluster.stop()
+
+
+def test_a_retry_of_a_group_asks_for_twice_the_memory(fresh, slurm):
+    study = fresh.study(layers=[-1, 3], alphas=[0, 5], samples=2)
+    (fresh.folder / "results/small/detection").mkdir(parents=True)
+    (fresh.folder / "results/small/detection/model=llama").write_text("a file where a folder is needed")
+    done = fresh.snakemake("--profile", "profiles/slurm", "--configfile", study, **slurm.environment)
+    assert done.returncode != 0
+    jobs = [job for job in slurm.jobs() if str(fresh.folder) in job.get("WorkDir", "") and "probes" in job["Comment"]]
+    assert {job["MinMemoryNode"] for job in jobs} >= {"2000M", "4000M"}

@@ -120,6 +120,14 @@ def test_a_download_has_its_place(file):
         parse_study({**FULL, "pairs": {**FULL["pairs"], "file": file}}, [])
 
 
+@pytest.mark.parametrize(
+    "name", ["slurm", "weights", "logs", "models", "activations", "pairs", "benchmarks", "-x", "a/b", ".."]
+)
+def test_a_study_has_a_name_that_is_free(name):
+    with pytest.raises(InputError, match="study"):
+        parse_study({**FULL, "study": name}, [])
+
+
 def test_no_value_of_a_study_reaches_a_shell_command(fresh: World):
     path = fresh.folder / "study.yaml"
     path.write_text(yaml.safe_dump(accepted(WORST)))

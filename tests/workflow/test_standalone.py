@@ -104,3 +104,12 @@ def test_pairs_of_ones_own_bring_their_own_title_and_words_or_none(fresh: World,
     report, details = (council / "report.md").read_text(), pd.read_csv(council / "tables/details.csv")
     assert "Concept: **Care**. Cares." in report and "These pairs have no word list" not in report
     assert "keyword count" in set(details["of"]) and "ablated_auroc" in pd.read_csv(council / "tables/detection.csv")
+
+
+def test_a_real_model_on_a_cpu_gets_all_cores_and_an_organism_one(fresh: World, twelve_blocks):
+    done = fresh.snakemake("-n", "--configfile", five_lines(fresh, twelve_blocks, "scorers: [lexical]"))
+    rules = (done.stdout + done.stderr).split("\nrule ")
+    threads = {part.split(":")[0]: "threads: 2" in part for part in rules[1:]}
+    assert {rule for rule, two in threads.items() if two} == {"activations", "baseline", "steer_1"} and len(threads) > 6
+    done = fresh.snakemake("-n", "--configfile", fresh.study())
+    assert "steer_1" in done.stdout + done.stderr and "threads:" not in done.stdout + done.stderr

@@ -226,3 +226,7 @@ LIGHT_JOB = {"mem_mb": light_memory, "runtime": light_minutes, "light": 1}
 
 resource_scopes:
     light="local",
+
+
+if workflow.remote_exec:
+    workflow.global_resources["light"] = 1  # the limit of the profile does not reach the job that runs a group

@@ -48,9 +48,6 @@ def continuations(
     ties within rounding). `temperature` 0 is greedy. A row that ends leaves the batch.
     Raises InputError where prompt and new tokens exceed the model's positions.
     """
-    if advance is None:
-        with progress(len(requests) * max_new_tokens, "generate", "token") as bar:
-            return continuations(model, tokenizer, requests, max_new_tokens, temperature, top_p, top_k, batch_rows, bar.update)
     device = input_device(model)
     prompts = _encoded(model, tokenizer, requests, max_new_tokens)
     ends = torch.tensor(sorted(end_tokens(model, tokenizer)), dtype=torch.long, device=device)
@@ -64,11 +61,12 @@ def continuations(
             return sample(logits, seeds[alive], step, temperature, top_p, top_k)
 
         prompted = prefill(model, [prompts[i] for i in batch], rows, max_new_tokens)
-        with counting(advance) as count:
+        with counting(tell) as count:
             texts = _decode(model, prompted, push_rows(model, rows), draw, ends, max_new_tokens, count)
         answers.update({i: Continuation(text, len(batch)) for i, text in zip(batch, texts, strict=True)})
 
-    run_batches(run, [len(prompt) + max_new_tokens for prompt in prompts], cache_tokens(model, device), batch_rows)
+    with _told(advance, len(requests) * max_new_tokens) as tell:
+        run_batches(run, [len(prompt) + max_new_tokens for prompt in prompts], cache_tokens(model, device), batch_rows)
     return [answers[i] for i in range(len(requests))]
 
 
@@ -80,6 +78,16 @@ def _encoded(
     longest = max(map(len, prompts), default=0)
     require_positions(model, longest + new, f"the longest prompt and {new} new tokens")
     return prompts
+
+
+@contextmanager
+def _told(advance: Callable[[int], object] | None, total: int) -> Iterator[Callable[[int], object]]:
+    """Who is told of tokens: `advance`, or a bar where there is none."""
+    if advance:
+        yield advance
+    else:
+        with progress(total, "generate", "token") as bar:
+            yield bar.update
 
 
 @contextmanager
