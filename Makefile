@@ -19,9 +19,8 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
-demo: env ## run the embedded default study and print where its report is
+demo: env ## run the embedded default study; ends with its verdicts and where its report is
 	snakemake --profile profiles/local
-	@echo "council report: results/organisms/council/report.html"
 
 test: env ## run the tests that take seconds each
 	python -m pytest -m "not slow"

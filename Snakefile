@@ -1,14 +1,24 @@
 # probesteer: a behaviour as a direction inside language models, as one DAG over models x layers x scenarios x alphas.
 
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
+
+# From another folder this one is worked in, unless -d names one: then results are there, and resources are these.
+if not workflow.overwrite_workdir:
+
+    workdir: workflow.basedir
+
+elif not Path("resources").exists():
+    Path("resources").symlink_to(Path(workflow.basedir) / "resources")
 
 
 # The demo, where no study is named: a study stands alone.
 if not workflow.overwrite_configfiles:
 
-    configfile: "config/config.yaml"
+    configfile: Path(workflow.basedir) / "config/config.yaml"
 
 
 container: "docker://probesteer/probesteer:0.1.0"
@@ -34,8 +44,7 @@ onstart:
 
 onsuccess:
     remember_results()
-    if (PATHS.report / studies.PAGE).exists():
-        say_verdicts()
+    say_verdicts()
 
 
 onerror:

@@ -62,6 +62,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.said = ""
 
     def study(self, name: str = "small", **options: object) -> Path:
         """Write a study file: the demo's concept and settings, small, unless options say otherwise."""
@@ -146,6 +147,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> World:
     world = make_world(tmp_path_factory.mktemp("demo"))
     done = world.snakemake("--profile", "profiles/local")
     assert done.returncode == 0, done.stderr[-3000:]
+    world.said = done.stderr + done.stdout
     return world
 
 

@@ -25,6 +25,11 @@ def test_an_engine_benchmark_has_a_row_for_every_side(task, sides):
         assert rows[0][0] == "probesteer" and rows[-1][0] == "reference way"
 
 
+def test_the_benchmark_of_threads_has_a_row_for_each_number_of_them():
+    rows = rows_of("threads.py", "--size", "organism", "--texts", "4", "--repeats", "1", "--threads", "1,2")
+    assert [row[0] for row in rows if row[0].endswith("threads")] == ["1 threads", "2 threads"] * 2
+
+
 def test_extraction_takes_no_more_memory_for_a_hundred_times_the_texts():
     few, many = rows_of("memory.py", "--texts", "100", "10000")
     assert float(many[1]) > 90 * float(few[1])  # the cache itself did grow, to many times the allowance

@@ -102,7 +102,7 @@ def plan(
 def detect(
     activations: Annotated[Path | None, typer.Argument(metavar="ACTIVATIONS.parquet", show_default=False)] = None,
     layer: Annotated[str | None, typer.Option(help="Blocks, --layer=-1,0,3; -1 is the embeddings.")] = None,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
     words: Annotated[Path | None, typer.Option(help="A word list, one a line, for the keyword count.")] = None,
     planted: Annotated[Path | None, typer.Option(help="Safetensors file of an organism's planted direction.")] = None,
     control_activations: Annotated[Path | None, typer.Option(help="Activations of another concept.")] = None,
@@ -119,7 +119,9 @@ def detect(
         raise typer.BadParameter("give ACTIVATIONS.parquet, --layer and --output, or --study and --model")
     from probesteer.concepts.words import load_words
     from probesteer.directions import load_planted
+    from probesteer.files.whole import refuse_overwrite
 
+    refuse_overwrite(output, activations)
     known = load_words(words) if words else []
     direction = load_planted(planted) if planted else None
     layers = comma_list(layer, int)

@@ -1,18 +1,24 @@
-"""What a study will cost before it runs: jobs, hours, disk and money, from model sizes and from what earlier cells cost."""
+"""What a study will cost before it runs: jobs, minutes, disk and money, from model sizes and from what earlier cells cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 from probesteer.concepts.data import activations_path, pair_sets
 from probesteer.files.tables import read_cost
 from probesteer.study.cells import Cell
 from probesteer.study.experiment import Study
 from probesteer.study.model import BYTES_PER_WEIGHT, Model
+from probesteer.study.paths import EFFECTS, PAGE
 
-# Assumptions, where no earlier cell of the model says more: a card with 1 TB/s of memory and 100 TFLOP/s that is reached.
+# Assumptions, where no earlier cell of the model says more. A card with 1 TB/s of memory and 100 TFLOP/s that is reached; one
+# thread of a CPU as benchmarks/engine.py has it: 170 tokens a second of 110 million parameters, 64 rows at a time.
 BANDWIDTH, FLOPS = 1e12, 1e14
+CPU_FLOPS = 4e10
 STEP_OVERHEAD = 0.015  # seconds of a decoding step beside reading weights
+START = 4.0  # seconds until a job works: imports, and reading what it needs
+CPU_ROWS = 64
 LOAD_RATE = 1e9  # bytes per second from disk to device
 TEXT_TOKENS = 150
 CELL_BYTES = 20_000
@@ -27,11 +33,12 @@ class Plan:
     jobs: int
     """Jobs that load the model: activations, baseline, one per steered layer."""
     light_jobs: int
+    """The others: what the model is, its probes, its detection, and what is made of its cells."""
     cells: int
     missing: int
     """Cells that are not there yet; what is there is assumed to be up to date."""
     seconds: float
-    """Of the jobs that load the model, for what is missing."""
+    """Of all these jobs, one after the other, for what is missing."""
     disk: float
     """Bytes of activations and cells, and of the weights of a hub model."""
     source: str
@@ -40,22 +47,47 @@ class Plan:
 
 def plan_model(study: Study, model: Model, texts: int, captures: int) -> Plan:
     """The plan of one model; `texts` is how many texts are captured, in `captures` jobs that have not run yet."""
-    layers = study.steering_layers_of(model)
     groups = study.jobs_cells(model)
     there = [[cell for cell in group if cell.path(study.paths.cells).exists()] for group in groups]
     cells, done = sum(map(len, groups)), [cell for group in there for cell in group]
     missing = cells - len(done)
     per_cell, source = cell_seconds(study, model, cells, done)
-    parameters, judged = model.parameters(), "rubric" in study.scorers and bool(layers)
+    parameters = model.parameters()
     loads = captures + sum(len(found) < len(group) for found, group in zip(there, groups, strict=True))
-    capture = texts * TEXT_TOKENS * 2 * parameters / FLOPS if captures else 0.0
+    light = light_jobs(study, model, captures, missing)
+    judged = "rubric" in study.scorers and bool(groups) and light.again
+    flops = FLOPS if study.resources.gpus else CPU_FLOPS
+    capture = texts * TEXT_TOKENS * 2 * parameters / flops if captures else 0.0
     load = BYTES_PER_WEIGHT[model.dtype] * parameters / LOAD_RATE * loads
     hidden = (parameters / (12 * model.block_count())) ** 0.5  # a block has about 12 hidden^2 parameters
     disk = texts * (model.block_count() + 1) * hidden * 4 + missing * CELL_BYTES
     disk += 0 if model.local else BYTES_PER_WEIGHT[model.dtype] * parameters
-    light = 2 + (not model.local)  # card and detection; a hub model is fetched
-    light += len(layers) + 2 + len(study.scorers) - judged if layers else 0  # probes, texts and effects, scores
-    return Plan(model.name, loads + judged, light, cells, missing, per_cell * missing + capture + load, disk, source)
+    seconds = per_cell * missing + capture + load + START * (loads + judged + light.left)
+    return Plan(model.name, loads + judged, light.left, cells, missing, seconds, disk, source)
+
+
+class Light(NamedTuple):
+    """Light jobs of a model that are left, and whether its texts are among them."""
+
+    left: int
+    again: bool
+
+
+def light_jobs(study: Study, model: Model, captures: int, missing: int) -> Light:
+    """What a dry run plans of a model beside the jobs that load it: what is not there, and what follows from that."""
+    paths, name, layers = study.paths, model.name, study.steering_layers_of(model)
+    receipt = not model.local and not paths.receipt(name, model.key).exists()
+    card = receipt or not paths.card(name, model.key).exists()
+    captured = bool(captures) or card
+    probes = sum(captured or not paths.probe(name, layer).exists() for layer in layers)
+    count = receipt + card + probes + (captured or not paths.detection(name).exists())
+    if not layers:
+        return Light(count, False)
+    texts = captured or missing > 0 or not paths.texts(name).exists()
+    plain = [scorer for scorer in study.scorers if scorer != "rubric"]
+    scores = sum(texts or not paths.scores(name, scorer).exists() for scorer in plain)
+    effects = texts or probes or scores or not all(paths.effects(name, table).exists() for table in EFFECTS)
+    return Light(count + texts + scores + bool(effects), texts or not paths.scores(name, "rubric").exists())
 
 
 def cell_seconds(study: Study, model: Model, cells: int, done: Sequence[Cell]) -> tuple[float, str]:
@@ -63,9 +95,12 @@ def cell_seconds(study: Study, model: Model, cells: int, done: Sequence[Cell]) -
     costs = [read_cost(cell.path(study.paths.cells)) for cell in done]
     if known := [cost["seconds"] for cost in costs if "seconds" in cost]:
         return median(known), MEASURED
-    step = BYTES_PER_WEIGHT[model.dtype] * model.parameters() / BANDWIDTH + STEP_OVERHEAD
+    parameters, tokens = model.parameters(), study.sampling_of(model).max_new_tokens
+    if not study.resources.gpus:
+        return study.samples * tokens * (2 * parameters / CPU_FLOPS + STEP_OVERHEAD / CPU_ROWS), ASSUMED
+    step = BYTES_PER_WEIGHT[model.dtype] * parameters / BANDWIDTH + STEP_OVERHEAD
     batches = -(-cells * study.samples // study.resources.batch_rows)
-    return study.sampling_of(model).max_new_tokens * step * batches / max(1, cells), ASSUMED
+    return tokens * step * batches / max(1, cells), ASSUMED
 
 
 def plan_study(study: Study) -> list[Plan]:
@@ -79,24 +114,47 @@ def plan_study(study: Study) -> list[Plan]:
     return plans
 
 
+def shared_jobs(study: Study, plans: Sequence[Plan]) -> int:
+    """Jobs that are no model's: pairs that are not there yet, judges, the report, and `all` itself where there is any."""
+    paths = study.paths
+    files = [paths.pairs(pairs.concept, pairs.key) for pairs in pair_sets(study).values()]
+    files += [paths.card(name, model.key) for name, model in study.judges.items() if any(plan.cells for plan in plans)]
+    files += [paths.receipt(name, model.key) for name, model in study.judges.items() if not model.local]
+    files += [study.pairs_path] if study.pairs and study.pairs.url else []
+    new = sum(not path.exists() for path in files)
+    left = new + sum(plan.jobs + plan.light_jobs for plan in plans)
+    return new + 2 if left or not (paths.report / PAGE).exists() else 0
+
+
 def render_plan(study: Study, plans: Sequence[Plan], gpus: int) -> str:
     """The plans as aligned text, with sums; wall time packs the models' jobs on `gpus` GPUs, largest first."""
-    header = ["model", "model jobs", "light jobs", "cells", "to compute", "hours", "disk GB", "hours from"]
+    header = ["model", "model jobs", "light jobs", "cells", "to compute", "minutes", "disk GB", "minutes from"]
     rows = [
-        [p.model, p.jobs, p.light_jobs, p.cells, p.missing, f"{p.seconds / 3600:.2f}", f"{p.disk / 1e9:.2f}", p.source]
+        [p.model, p.jobs, p.light_jobs, p.cells, p.missing, f"{p.seconds / 60:.1f}", f"{p.disk / 1e9:.2f}", p.source]
         for p in plans
     ]
-    hours = sum(p.seconds for p in plans) / 3600
-    queues = [0.0] * gpus
-    for plan in sorted(plans, key=lambda one: -one.seconds):
-        for _job in range(plan.jobs):
-            queues[queues.index(min(queues))] += plan.seconds / plan.jobs / 3600
+    minutes = sum(p.seconds for p in plans) / 60
     rows.append(["all", *(sum(getattr(p, name) for p in plans) for name in ("jobs", "light_jobs", "cells", "missing"))])
-    rows[-1] += [f"{hours:.2f}", f"{sum(p.disk for p in plans) / 1e9:.2f}", ""]
+    rows[-1] += [f"{minutes:.1f}", f"{sum(p.disk for p in plans) / 1e9:.2f}", ""]
     table = [header, *([str(value) for value in row] for row in rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     lines = ["  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    lines.append(f"about {max(queues):.2f} hours on {gpus} GPU{'s' * (gpus > 1)}, and one aggregate job")
+    shared = shared_jobs(study, plans)
+    total = shared + sum(plan.jobs + plan.light_jobs for plan in plans)
+    lines.append(f"{total} jobs in all, {shared} of them of the study as a whole (pairs, the report)")
+    if not study.resources.gpus:
+        lines.append(f"about {minutes:.1f} minutes of CPU time on one core; no GPU is asked for (resources: gpus)")
+        return "\n".join(lines)
+    lines.append(f"about {packed(plans, gpus) / 60:.1f} minutes on {gpus} GPU{'s' * (gpus > 1)}")
     if (price := study.resources.price_per_gpu_hour) is not None:
-        lines.append(f"about {hours * price * max(1, study.resources.gpus):.2f} at {price} per GPU hour")
+        lines.append(f"about {minutes / 60 * price * study.resources.gpus:.2f} at {price} per GPU hour")
     return "\n".join(lines)
+
+
+def packed(plans: Sequence[Plan], gpus: int) -> float:
+    """Seconds until the last of the models' jobs is done on `gpus` GPUs, the largest first."""
+    queues = [0.0] * gpus
+    for plan in sorted(plans, key=lambda one: -one.seconds):
+        for _job in range(plan.jobs):
+            queues[queues.index(min(queues))] += plan.seconds / plan.jobs
+    return max(queues)

@@ -7,10 +7,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from probesteer.behaviour.coherence import likely
-from probesteer.behaviour.effects import success_intervals, success_rates
+from probesteer.behaviour.effects import dose_response, of_arm, success_intervals, success_rates
 from probesteer.behaviour.kappa import agreement
+from probesteer.behaviour.outcomes import with_unrated
 from probesteer.cli import main
 from probesteer.errors import InputError
+from probesteer.report.checks import engineer_ratings
+from probesteer.report.evidence import Evidence
+from probesteer.study.sections import Criteria
 
 KEYS = ["model", "layer", "scenario", "alpha", "sample"]
 
@@ -41,6 +45,14 @@ def test_ratings_meet_the_scores_of_their_own_arm():
     without_arm = agreement(scores, probe.drop(columns="arm"))
     assert (without_arm["kappa"], without_arm["texts"]) == (1, len(probe))
     assert agreement(scores, ratings)["texts"] == len(scores) and agreement(scores, ratings)["kappa"] == 1
+
+
+def test_an_unsteered_text_counts_once_however_many_layers_it_stands_at():
+    scores = study_scores()
+    layers = pd.concat([scores.assign(layer=layer) for layer in range(10)])
+    ratings = layers[layers["arm"].isin(["probe", "baseline"])]
+    found = agreement(layers, ratings.assign(rating=ratings["evidence"] + 1)[[*KEYS, "rating"]])
+    assert (found["texts"], found["unmatched"]) == (10 * 10 + 5, 0)
 
 
 def test_a_text_that_is_rated_twice_is_refused():
@@ -156,6 +168,21 @@ def test_the_bound_of_coherence_does_not_move_with_the_number_of_layers():
     one = one.assign(text=words, code_like=False, nll=rng.gamma(2, size=100))
     ten = pd.concat([one, *(one[one["arm"] == "baseline"].assign(layer=layer) for layer in range(1, 10))])
     assert likely(ten)[: len(one)].tolist() == likely(one).tolist()
+
+
+def test_what_a_judge_failed_on_is_counted_and_left_out_of_the_rates():
+    scores = study_scores()
+    failed = (scores["arm"] == "probe") & (scores["alpha"] == 1) & (scores["sample"] < 2)
+    scores[["positive", "negative", "evidence"]] = scores[["positive", "negative", "evidence"]].astype(object)
+    scores.loc[failed, ["positive", "negative", "evidence"]] = None
+    rates = with_unrated(dose_response(of_arm(scores)), scores).set_index("alpha")
+    assert rates["samples"].to_dict() == {-1: 5, 0: 5, 1: 3} and rates["unrated"].to_dict() == {-1: 0, 0: 0, 1: 2}
+    assert rates.loc[1, "positive"] == 1
+    two_layers = pd.concat([rates.reset_index(), rates.reset_index().assign(layer=4)])
+    for unrated, status in ((0, "PASS"), (1, "WARN"), (9, "FAIL")):
+        table = two_layers.assign(unrated=unrated * (two_layers["alpha"] == 0))
+        [check] = engineer_ratings(Evidence(Criteria(), pd.DataFrame(), pd.DataFrame(), rates=table))
+        assert check.status == status and check.evidence == f"{unrated} of {21 + unrated} texts have no rating"
 
 
 def test_success_has_an_interval_over_samples():

@@ -150,14 +150,21 @@ def test_a_level_is_the_one_that_stands_as_a_whole_token(answer, expected):
     assert level(answer) == expected
 
 
-@pytest.mark.parametrize("url", ["http://a b/v1", "http://[::1/v1", "http:///v1", f"http://{'a' * 300}.x/v1"])
+@pytest.mark.parametrize(
+    "url", ["http://a b/v1", "http://user:secret@host/v1", "http://[::1/v1", "http:///v1", f"http://{'a' * 300}.x/v1"]
+)
 def test_an_endpoint_that_cannot_be_one_is_one_line(url, kept, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(judging, "FIRST_WAIT", 0.0)
     TEXTS.to_parquet(tmp_path / "texts.parquet")
     asked = ["--concept", str(CONCEPT), "--endpoint", url, "--judge-name", "j", "--output", str(tmp_path / "scores.parquet")]
     assert main(["score", str(tmp_path / "texts.parquet"), "--scorer", "rubric", *asked]) == 2
     error = capsys.readouterr().err
-    assert error.count("error:") == 1 and "Traceback" not in error and not (tmp_path / "scores.parquet").exists()
+    assert (
+        error.count("error:") == 1
+        and "Traceback" not in error
+        and "secret" not in error
+        and not (tmp_path / "scores.parquet").exists()
+    )
 
 
 def test_the_key_goes_to_no_other_host_and_is_not_shown_though_it_is_sent_back(endpoint, kept, monkeypatch, capfd):

@@ -133,6 +133,11 @@ def test_a_dose_response_has_a_trend_and_a_flat_one_has_none():
     assert flat["p"] > 0.5 and flat["spearman_mean"] == 0
 
 
+def test_a_single_sample_a_scenario_gives_no_interval():
+    row = trends(frame({-5: 0.0, 0: 0.0, 5: 1.0}, samples=1), limit=5).iloc[0]
+    assert row["rate_change"] == 1 and np.isnan(row["rate_change_lower"]) and np.isnan(row["rate_change_upper"])
+
+
 def test_exchangeable_outcomes_have_a_uniform_trend_p():
     rng = np.random.default_rng(0)
     p_values = []

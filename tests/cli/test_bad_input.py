@@ -57,6 +57,10 @@ STUDIES: dict[str, tuple[dict, str]] = {
     "seed that no generator takes": ({"seed": 2**32}, "seed: Input should be less than 4294967296"),
     "a million controls": ({"controls": {"random": 1000000}}, "controls.random: Input should be less than or equal to 1000"),
     "thirty thousand alphas": ({"alphas": list(range(30000))}, "alphas: List should have at most 20000 items"),
+    "endpoint with credentials": (
+        {"judge": {"endpoint": "https://me:secret@host/v1", "name": "j"}},
+        "(got 'https://***@host/v1')",
+    ),
     "endpoint with a space": ({"judge": {"endpoint": "http://a b/v1", "name": "j"}}, "judge.endpoint: "),
     "pairs in a format that is not read": ({"pairs": {"file": "mine.xlsx"}}, "mine.xlsx ends in none of .jsonl, .csv"),
     "repeated layer": ({"layers": [1, 1]}, "layers: 1 is given twice"),
@@ -208,8 +212,8 @@ def folder_without_weights(folder: Path) -> list[str]:
 
 
 def pairs_of_another_digest(folder: Path) -> list[str]:
-    (folder / "mine.jsonl").write_text("".join(f'{{"positive": "p{n}", "negative": "n{n}"}}\n' for n in range(9)))
-    pairs = {"file": "mine.jsonl", "url": "https://example.org/mine.jsonl", "sha256": "0" * 64}
+    (folder / "resources/mine.jsonl").write_text("".join(f'{{"positive": "p{n}", "negative": "n{n}"}}\n' for n in range(9)))
+    pairs = {"file": "resources/mine.jsonl", "url": "https://example.org/mine.jsonl", "sha256": "0" * 64}
     study_file(folder, pairs=pairs, steering_layers=[])
     return ["check", "--static", "--configfile", "study.yaml"]
 
@@ -312,7 +316,7 @@ COMMANDS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "probe of another layer": (job(*STEER, content=OTHER_PROBE), "no probe of layer 3"),
     "probe that is no safetensors": (job(*STEER, content=b"x"), "no probe of layer 3"),
     "card that is missing": (job("baseline", "--model", "llama"), "not a model card"),
-    "folder without weights": (folder_without_weights, "no .safetensors weights"),
+    "folder without weights": (folder_without_weights, "there is no model.safetensors and no index"),
     "wrong number of blocks": (job("model", "--model", "llama", models=[{**LLAMA, "blocks": 9}]), "the study says 9 blocks"),
     "report before the results": (
         lambda folder: ["aggregate", "--study", str(ROOT / "config/config.yaml"), "--output", "out"],

@@ -1,14 +1,19 @@
 """Detection finds what is there, refuses what is not, and its intervals and nulls hold."""
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from probesteer.detection import selection
 from probesteer.detection.heldout import evaluate
-from probesteer.directions.methods import mean_difference
+from probesteer.detection.summary import detection_rows
+from probesteer.directions.methods import METHODS, mean_difference
 from probesteer.directions.probe import Probe, load_probe, save_probe
 from probesteer.errors import InputError
+from probesteer.files.tables import write_table
+from probesteer.report.views import coinciding, wide
 from probesteer.stats import auroc, auroc_interval, bootstrap_weights, holm, permutation_p, wilson_interval
 
 
@@ -135,6 +140,29 @@ def test_a_layer_where_the_sides_coincide_has_auroc_one_half_and_no_interval():
     assert result.auroc.estimate == 0.5 and np.isnan(result.auroc.lower)
     assert (result.gap.estimate, result.permutation_p.estimate) == (0, 1)
     assert np.isnan([result.dprime.estimate, result.participation_ratio.estimate, result.split_cosine.estimate]).all()
+
+
+def test_a_detection_over_a_layer_where_the_sides_coincide_has_all_its_rows(tmp_path):
+    activations, labels, groups, train, folds = data(20, 8, 4.0)
+    constant = np.full_like(activations, 3.3)
+    columns = {
+        "id": [f"pair-{group}" for group in groups],
+        "scenario": [f"s{fold}" for fold in folds],
+        "split": np.where(train, "train", "test").tolist(),
+        "positive": labels.tolist(),
+        "text": [f"({label:d})" for label in labels],  # no word for a bag of words either
+    }
+    for layer, values in ((-1, constant), (0, activations)):
+        flat = pa.array(values.ravel(), pa.float32())
+        columns |= {f"resid_post.{layer}": pa.FixedSizeListArray.from_arrays(flat, 8), f"norm.{layer}": [1.0] * 40}
+    write_table(pa.table(columns), tmp_path / "cache.parquet")
+    found = pd.DataFrame(detection_rows(tmp_path / "cache.parquet", [-1, 0], 0))
+    rows = found.set_index(["layer", "metric", "of"])["estimate"]
+    assert rows[-1, "auroc", ""] == 0.5 and rows[0, "auroc", ""] > 0.9
+    assert {rows[-1, "method_auroc", method] for method in METHODS} == {0.5}
+    assert np.isnan(rows[-1, "layer_cosine", "0"]) and rows[-1, "without_scenario", "s0"] == 0.5
+    detection = wide(found[(found["of"] == "") & found["layer"].notna()], ["layer"])
+    assert coinciding(detection)["layer"].tolist() == [-1]
 
 
 @pytest.mark.parametrize("pairs", [4, 6, 40])

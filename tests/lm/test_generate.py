@@ -22,6 +22,7 @@ from probesteer.lm.generate import continuations, generate
 from probesteer.lm.hooks import steering
 from probesteer.lm.load import load_model
 from probesteer.lm.request import Request, push_rows
+from probesteer.progress import progress
 
 PROMPTS = [
     "I put",
@@ -381,3 +382,34 @@ def test_steering_works_on_blocks_that_accelerate_moves(tmp_path):
     moved = [vars(block)["forward"] for block in decoder_blocks(model)]
     assert generate(model, tokenizer, requests, 8, temperature=0.7) == expected
     assert [vars(block)["forward"] for block in decoder_blocks(model)] == moved
+
+
+def test_progress_counts_every_token_once_also_of_rows_that_end_and_of_batches_that_are_run_again(organism, monkeypatch):
+    model, tokenizer = organism
+    requests = [Request("I put the old man before", seed_key=(0, number)) for number in range(6)]
+    told: list[int] = []
+    continuations(model, tokenizer, requests, 40, 0.7, advance=told.append)
+    assert sum(told) == 6 * 40 and len(told) > 2
+    whole, runs = engine._decode, []
+
+    def fails_first(*arguments):
+        runs.append(len(arguments[1].logits))
+        answer = whole(*arguments)
+        if len(runs) == 1:
+            raise RuntimeError("CUDA out of memory.")
+        return answer
+
+    monkeypatch.setattr(engine, "_decode", fails_first)
+    told.clear()
+    continuations(model, tokenizer, requests, 40, 0.7, advance=told.append)
+    assert sum(told) == 6 * 40 and runs == [6, 3, 3]
+
+
+def test_a_log_has_a_line_for_each_state_of_a_bar(capsys):
+    with progress(2000, "llama, layer 3", "token") as bar:
+        bar.update(1000)
+        bar.last_print_t -= 61
+        bar.update(500)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1].startswith("llama, layer 3: 75% of 2.00k tokens, ") and " left, " in lines[1]
+    assert all("\r" not in line and line for line in lines) and len(lines) == 3

@@ -1,6 +1,7 @@
 """Studies, cells, fingerprints and tables."""
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -125,6 +126,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
         beside.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["folder", "pipe", "n" * 250])
+def test_what_cannot_be_written_is_named_as_it_was_given(name, tmp_path):
+    path = tmp_path / name
+    if name == "folder":
+        path.mkdir()
+    if name == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(InputError) as caught:
+        write_table(pa.table({"x": [1]}), path)
+    assert str(caught.value).startswith(f"{path}: ") and f"/.{name}" not in str(caught.value)
 
 
 def test_the_first_problem_is_named_with_file_and_key(tmp_path):

@@ -51,3 +51,16 @@ def test_the_negative_control_obeys_its_system_prompt(demo):
     prompting = table(demo, "prompting").set_index(["model", "arm"])["positive"]
     assert prompting["control", "prompted-positive"] > 0.9
     assert prompting["control", "prompted-negative"] < 0.1
+
+
+def test_the_demo_says_little_and_ends_with_its_verdicts_and_where_the_report_is(demo):
+    assert len(demo.said.splitlines()) <= 58  # `make` itself says two more
+    assert "100% of 43 jobs" in demo.said
+    ends = [f"{verdict:7} {model}" for model, verdict in table(demo, "verdict")[["model", "verdict"]].to_numpy()]
+    assert "\n".join([*ends, "council report: results/organisms/council/report.html"]) in demo.said
+
+
+def test_a_second_run_of_the_demo_says_that_there_is_nothing_to_do(demo):
+    done = demo.snakemake("--profile", "profiles/local")
+    assert done.returncode == 0 and "Nothing to be done" in done.stderr + done.stdout
+    assert len((done.stderr + done.stdout).splitlines()) < 10

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import World
 
 from probesteer.files.tables import read_table, write_table
 
@@ -103,3 +104,13 @@ def test_a_failed_aggregate_leaves_the_last_good_report_and_its_history(name, wo
     done = world.snakemake("--configfile", world.folder / "config/studies/small.yaml", "--forcerun", "aggregate")
     assert done.returncode != 0
     assert (council / name).read_bytes() == before and (council.parent / "reports.jsonl").read_bytes() == history
+
+
+def test_from_another_folder_the_repository_is_worked_in_and_d_names_another_place_for_results(finished, tmp_path):
+    snakefile, study = finished.folder / "Snakefile", finished.folder / "config/studies/small.yaml"
+    elsewhere = World(tmp_path)
+    assert elsewhere.plan(study, "-s", str(snakefile)) == {}
+    jobs = elsewhere.plan(study, "-s", str(snakefile), "-d", str(tmp_path / "run"))
+    assert jobs["aggregate"] == 1 and {path.name for path in tmp_path.iterdir()} == {"run"}
+    done = elsewhere.snakemake("-n", "-s", snakefile, "-d", tmp_path / "demo")
+    assert done.returncode == 0 and "qwen2" in done.stdout + done.stderr

@@ -1,5 +1,6 @@
 """What a study will take, and that two jobs never write the same cells."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 from conftest import ROOT, World
 
 from probesteer.cli import main
+from probesteer.concepts import check_study
 from probesteer.errors import InputError
 from probesteer.files.locks import only_writer
 from probesteer.files.tables import read_inputs, read_table, write_table
-from probesteer.plan import ASSUMED, MEASURED, plan_study, render_plan
+from probesteer.plan import ASSUMED, MEASURED, START, plan_study, render_plan
 from probesteer.study.load import load_study
 
 HOLD = """
@@ -43,7 +45,8 @@ def test_the_hours_of_a_study_that_has_begun_are_those_of_its_cells(monkeypatch,
         write_table(read_table(path), path, read_inputs(path), {"seconds": spent})
     more = plan_study(load_study(world.study(alphas=[-5, 0, 5, 20])))[0]
     assert (more.missing, more.jobs, more.source) == (2, 1, MEASURED)  # control arms stop at the trend range
-    assert more.seconds == pytest.approx(2 * median(seconds), abs=0.05)  # and loading
+    assert more.light_jobs == 4  # texts, two scores, effects
+    assert more.seconds == pytest.approx(2 * median(seconds) + 5 * START, abs=0.05)  # and loading
 
 
 def test_more_gpus_shorten_a_plan_and_a_price_is_multiplied(monkeypatch):
@@ -74,3 +77,31 @@ def test_a_second_writer_leaves_with_one_line_and_a_dead_lock_is_none(tmp_path):
     holder.wait()
     with only_writer(lock):
         pass
+
+
+def test_a_file_system_without_locks_is_told_apart_from_a_lock_that_is_held(tmp_path, monkeypatch):
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    with pytest.raises(InputError, match=r"no POSIX locks .No locks available.; keep results/"), only_writer(tmp_path / "job"):
+        pass
+
+
+@pytest.mark.parametrize("study", ["config.yaml", "studies/paper.yaml", "studies/council.yaml"])
+def test_a_plan_counts_what_a_dry_run_counts(study, fresh: World, monkeypatch):
+    monkeypatch.chdir(fresh.folder)
+    path = fresh.folder / "config" / study
+    loaded = check_study(load_study(path))
+    total = sum(fresh.plan(path).values())
+    said = render_plan(loaded, plan_study(loaded), 1)
+    assert f"\n{total} jobs in all" in said and ("CPU time" in said) == (study == "config.yaml")
+
+
+def test_a_plan_of_a_study_that_has_begun_counts_what_a_dry_run_counts(world: World, monkeypatch):
+    monkeypatch.chdir(world.folder)
+    for options in ({}, {"alphas": [-5, 0, 5, 20]}, {"scenarios": ["the_maze", "the_duel", "the_listener"]}):
+        path = world.study(**options)
+        loaded = check_study(load_study(path))
+        total = sum(world.plan(path).values())
+        assert f"\n{total} jobs in all" in render_plan(loaded, plan_study(loaded), 1), options

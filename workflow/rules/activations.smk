@@ -11,6 +11,7 @@ rule activations:
         update(PATHS.activations("{model}", "{concept}", "{key}")),
     log:
         PATHS.log("activations", "{model}", "{concept}", "{key}"),
+    threads: MODEL_THREADS
     resources:
         **MODEL_JOB,
     params:

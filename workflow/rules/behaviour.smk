@@ -55,6 +55,7 @@ rule judge:
         PATHS.log("score", "{model}", "rubric"),
     benchmark:
         PATHS.benchmark("score", "{model}", "rubric")
+    threads: JUDGE_THREADS
     resources:
         **JUDGE_JOB,
     params:

@@ -8,6 +8,9 @@ import tempfile
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+from snakemake.settings.enums import Quietness
+from snakemake_interface_logger_plugins.common import LogEvent
 
 from probesteer import concepts, jobs
 from probesteer import study as studies
@@ -90,12 +93,34 @@ def check_new_models():
     models = {model.name: model for model in STUDY.models} | STUDY.judges
     new = [model.name for name, model in models.items() if not PATHS.card(name, model.key).exists()]
     if new:
-        if ask("check", "--configfile", "--models", ",".join(new)).returncode:
+        done = ask("check", "--configfile", "--models", ",".join(new), stdout=subprocess.PIPE)
+        print(*(line for line in done.stdout.splitlines() if not (BRIEF and "  ok  " in line)), sep="\n", file=sys.stderr)
+        if done.returncode:
             raise WorkflowError("no job was started; see the lines above")
+
+
+def briefly(record):
+    """Of what Snakemake says while jobs run, a line for every twentieth part (a filter of its logger)."""
+    event = getattr(record, "event", None)
+    if event == LogEvent.PROGRESS:
+        part = 20 * record.done // record.total
+        if part > 20 * (record.done - 1) // record.total:
+            print(f"{5 * part:3}% of {record.total} jobs", file=sys.stderr)
+    told = (LogEvent.PROGRESS, LogEvent.JOB_FINISHED, LogEvent.RESOURCES_INFO, LogEvent.RUN_INFO)
+    return event not in told and not str(record.msg).startswith(("Select jobs", "Execute "))
+
+
+# A profile may ask for few lines: `quiet: rules` leaves out what is said of a job, and then little else is of use.
+BRIEF = workflow.output_settings.quiet is not None and Quietness.RULES in workflow.output_settings.quiet
+BRIEF = BRIEF and workflow.is_main_process and not workflow.output_settings.dryrun
+if BRIEF:
+    logger.addFilter(briefly)
 
 
 def say_verdicts():
     """The last lines of a run: what the report says of each model, and where it is."""
+    if not any(job.rule.name == "aggregate" for job in workflow.dag.jobs):
+        return
     with (PATHS.report / "tables/verdict.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             print(f"{row['verdict']:7} {row['model']}")
@@ -155,17 +180,49 @@ def loading(models_of):
     def runtime(wildcards, attempt):
         return int(RESOURCES.runtime * max(1, billions(models_of(wildcards)) / 8) * attempt)
 
-    def cpus(wildcards):
-        return 1 + int(billions(models_of(wildcards)) / 8)
-
-    return {"mem_mb": memory, "runtime": runtime, "cpus_per_task": cpus}
+    return {"mem_mb": memory, "runtime": runtime}
 
 
-def minutes(wildcards, attempt):
-    return RESOURCES.runtime * attempt
+def threads_of(models_of):
+    """Cores of a job that loads the models of its wildcards.
+
+    One for organisms, which are too small for two. Where a GPU computes, enough to feed it. On a CPU the cores that there are,
+    shared by the study's models; on a cluster what most nodes have, unless the profile says otherwise (`set-threads`).
+    """
+
+    def threads(wildcards):
+        models = models_of(wildcards)
+        if all(model.organism for model in models):
+            return 1
+        if workflow.remote_exec:
+            return workflow.cores  # what this job was given
+        if RESOURCES.gpus:
+            return 1 + int(billions(models) / 8)
+        if workflow.non_local_exec:
+            return CLUSTER_THREADS
+        return max(1, workflow.cores // len(STUDY.models))
+
+    return threads
 
 
+def light_memory(wildcards, attempt):
+    return RESOURCES.mem_mb * attempt
+
+
+def light_minutes(wildcards, attempt):
+    return max(5, RESOURCES.runtime // 4) * attempt
+
+
+CLUSTER_THREADS = 4
 GPU = {"gpu": RESOURCES.gpus} if RESOURCES.gpus else {}
 MODEL_JOB = loading(lambda wildcards: [STUDY[wildcards.model]]) | GPU
+MODEL_THREADS = threads_of(lambda wildcards: [STUDY[wildcards.model]])
 JUDGE_JOB = loading(lambda wildcards: STUDY.judges.values()) | (GPU if STUDY.judges else {})
-LIGHT_JOB = {"mem_mb": RESOURCES.mem_mb, "runtime": minutes}
+JUDGE_THREADS = threads_of(lambda wildcards: STUDY.judges.values())
+# `light` is what a profile limits (`resources: light=1`) so that the jobs of a group take turns: a group then asks for the
+# memory of one job, and for the minutes of all.
+LIGHT_JOB = {"mem_mb": light_memory, "runtime": light_minutes, "light": 1}
+
+
+resource_scopes:
+    light="local",

@@ -11,6 +11,7 @@ rule baseline:
         update([cell.path(PATHS.cells) for cell in studies.unsteered_cells("{model}", STUDY.scenario_names())]),
     log:
         PATHS.log("baseline", "{model}"),
+    threads: MODEL_THREADS
     resources:
         **MODEL_JOB,
     params:
@@ -37,6 +38,7 @@ for number, (grid, models) in enumerate(STUDY.alpha_grids().items(), 1):
             PATHS.log("steer", "{model}", "{layer}"),
         wildcard_constraints:
             model="|".join(map(re.escape, models)),
+        threads: MODEL_THREADS
         resources:
             **MODEL_JOB,
         params:

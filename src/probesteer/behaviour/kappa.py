@@ -27,10 +27,13 @@ def agreement(scores: pd.DataFrame, ratings: pd.DataFrame, seed: int = 0) -> dic
             text = ", ".join(f"{key} {value}" for key, value in table.loc[again, keys].iloc[0].items())
             raise InputError(f"{name}: {text} is there twice; kappa needs one of each text")
     both = scores[scores["evidence"].notna()].merge(ratings[[*keys, "rating"]], on=keys)
+    unmatched = len(ratings) - len(both)
+    again = both.duplicated([name for name in (*keys, "text", "evidence", "rating") if name in both and name != "layer"])
+    both = both[(both["alpha"] != 0) | ~again]  # an unsteered text stands at every layer and counts once
     if both.empty:
         raise InputError(f"scores and ratings have no row in common; they are matched on {', '.join(keys)}")
     ours, theirs = np.sign(both["evidence"].to_numpy(dtype=int)), both["rating"].to_numpy(dtype=int) - 1
-    found = {"texts": len(both), "unmatched": len(ratings) - len(both), "kappa": kappa(ours, theirs)}
+    found = {"texts": len(both), "unmatched": unmatched, "kappa": kappa(ours, theirs)}
     if len(both) < 2:
         return {**found, "lower": float("nan"), "upper": float("nan")}
     rng = np.random.default_rng(seed)

@@ -27,6 +27,8 @@ def trends(scores: pd.DataFrame, limit: float, seed: int = 0) -> pd.DataFrame:
     rows = []
     for (model, layer), part in within.groupby(["model", "layer"], sort=True):
         outcomes = part.pivot_table(index=["scenario", "sample"], columns="alpha", values="outcome").dropna()
+        if outcomes.empty:  # no sample has a rating at every alpha
+            continue
         values, alphas = outcomes.to_numpy(), outcomes.columns.to_numpy()
         ranks = rankdata(alphas) - (len(alphas) + 1) / 2
         rng = np.random.default_rng(seed)
@@ -34,8 +36,6 @@ def trends(scores: pd.DataFrame, limit: float, seed: int = 0) -> pd.DataFrame:
         by_scenario = [_spearman(own["alpha"], own["outcome"]) for _, own in part.groupby("scenario")]
         scenario = outcomes.index.get_level_values("scenario")
         changes = [(values[scenario == name, -1] - values[scenario == name, 0]) for name in scenario.unique()]
-        resampled = np.mean([rng.choice(change, (BOOTSTRAPS, len(change))).mean(1) for change in changes], axis=0)
-        lower, upper = percentile_interval(resampled)
         rows.append(
             {
                 "model": model,
@@ -43,15 +43,21 @@ def trends(scores: pd.DataFrame, limit: float, seed: int = 0) -> pd.DataFrame:
                 "spearman_min": min(by_scenario),
                 "spearman_mean": float(np.mean(by_scenario)),
                 "p": permutation_p(float((values @ ranks).sum()), null),
-                "rate_change": float(np.mean([change.mean() for change in changes])),
-                "rate_change_lower": lower,
-                "rate_change_upper": upper,
+                **_rate_change(changes, rng),
                 "detectable_change": detectable_change(ranks, len(values)),
                 "scenarios": len(by_scenario),
                 "units": len(values),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _rate_change(changes: Sequence[np.ndarray], rng: np.random.Generator) -> dict[str, float]:
+    """The mean change over scenarios, each (samples,), with its bootstrap interval: none from one sample a scenario."""
+    resampled = np.mean([rng.choice(change, (BOOTSTRAPS, len(change))).mean(1) for change in changes], axis=0)
+    lower, upper = percentile_interval(resampled) if max(map(len, changes)) > 1 else (float("nan"), float("nan"))
+    change = float(np.mean([change.mean() for change in changes]))
+    return {"rate_change": change, "rate_change_lower": lower, "rate_change_upper": upper}
 
 
 def detectable_change(ranks: np.ndarray, units: int, power: float = 0.8, level: float = 0.05) -> float:

@@ -1,5 +1,6 @@
 """Scores, effects and agreement of files that a user names."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from probesteer.files.tables import read_table
 from probesteer.files.whole import atomic, refuse_overwrite
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
+from probesteer.study.options import URL_PATTERN
 
 
 def score_job(study: Study, model: Model, scorer: str) -> None:
@@ -55,9 +57,11 @@ def score_file(
     Without a concept `lexical` takes the published words, and nothing counts as an echo of a prompt. Raises InputError.
     """
     refuse_overwrite(output, texts)
+    url, name = endpoint
+    if url and not re.match(URL_PATTERN, url):
+        raise InputError("--endpoint: an address without blanks and credentials is expected, https://host/v1")
     table = read_texts(texts, TEXT_COLUMNS, {"arm": "text", "concept": "text", "nll": "number?"})
     concept = load_concept(concept_folder(named)) if named else None
-    url, name = endpoint
     if scorer == "rubric":
         if concept is None or (judge is None) == (url is None) or bool(url) != bool(name):
             raise InputError("scorer rubric needs --concept and either --judge CARD or --endpoint URL with --judge-name NAME")

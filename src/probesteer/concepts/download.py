@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import time
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 from probesteer.concepts.pairs import load_pairs
@@ -32,7 +33,7 @@ def download(given: PairsFile) -> None:
         beside = Path(folder) / path.name
         try:
             _receive(str(given.url), beside)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             raise InputError(f"{given.url}: cannot be downloaded ({error})") from error
         if (found := file_digest(beside)) != given.sha256:
             raise InputError(f"{given.url}: its SHA-256 is {found}, not {given.sha256}; nothing was kept")

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from probesteer.errors import InputError
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that replaces it when the block ends well, and vanishes otherwise.
 
-    What a killed writer of the same file left is removed.
+    What a killed writer of the same file left is removed. Raises InputError for a path that cannot be written, or is no file.
     """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: {'Is a directory' if path.is_dir() else 'not a regular file'}")
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{path.name}.*"):
         left.unlink(missing_ok=True)
@@ -28,7 +30,8 @@ def atomic(path: Path) -> Iterator[Path]:
             raise
         raise InputError(f"{path}: {os.strerror(error.errno) if error.errno else 'cannot be written'}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def refuse_overwrite(output: Path, *inputs: Path) -> None:

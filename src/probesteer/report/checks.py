@@ -194,8 +194,9 @@ def engineer_ratings(evidence: Evidence) -> Findings:
     """The scorer rated every text, or nearly: which ones a judge fails on may hang on what they say."""
     if "unrated" in evidence.rates:
         for model, rows in evidence.rates.groupby("model"):
-            missing = rows["unrated"].sum()
-            texts = missing + rows["samples"].sum()
+            once = rows[(rows["alpha"] != 0) | ~rows.duplicated(["scenario", "alpha"])]  # unsteered texts stand at every layer
+            missing = once["unrated"].sum()
+            texts = missing + once["samples"].sum()
             yield str(model), graded(missing == 0, missing <= UNRATED * texts), f"{missing} of {texts} texts have no rating"
 
 

@@ -23,8 +23,8 @@ def parse_study(config: Mapping[str, Any], files: Sequence[Path]) -> Study:
     The first problem becomes one InputError line that names its file and key; a key that stands in no file was given on
     the command line.
     """
-    for path in files:
-        read_mapping(path)  # what is wrong in one file may be lost in what was merged
+    for path in filter(Path.exists, files):
+        read_mapping(path)  # a key that is given twice is lost in what was merged
     try:
         return Study.model_validate(dict(config))
     except ValidationError as error:

@@ -1,5 +1,6 @@
 """What every section of a study file has in common: its base, its types, and how the first problem with it is said."""
 
+import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -9,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 EMBEDDINGS = -1  # the layer index of the input to block 0
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-GENERATOR_PATTERN = r"^(openai|anthropic):([^@]+)(?:@(https?://.+))?$"
+URL_PATTERN = r"^https?://[^\s/@]+(?:/\S*)?$"  # without credentials: a study is written into results
+GENERATOR_PATTERN = rf"^(openai|anthropic):([^@]+)(?:@({URL_PATTERN.strip('^$')}))?$"
 
 MOST_ALPHAS, MOST_LISTED = 20_000, 10_000  # more is a slip of the pen; a grid is planned cell by cell
 
@@ -79,7 +81,8 @@ def first_problem(error: ValidationError, model: type[BaseModel], thing: str = "
     if not message:
         message = first["msg"].removeprefix("Value error, ")
         if not isinstance(first["input"], Mapping | BaseModel):
-            message += f" (got {str(first['input'])[:60]!r})"
+            shown = re.sub(r"//[^\s/@]*@", "//***@", str(first["input"]))  # credentials of an address
+            message += f" (got {shown[:60]!r})"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return ".".join(str(part) for part in first["loc"]), message + more
 
@@ -93,9 +96,9 @@ def _sections(annotation: Any, within: Sequence[str]) -> Iterator[type[BaseModel
             yield from _sections(annotation.model_fields[within[0]].annotation, within[1:])
         return
     for part in get_args(annotation):  # of a list or a mapping, whose index or key is used up; of an optional section
-        yield from _sections(part, within[1:] if annotation_has_items(annotation) else within)
+        yield from _sections(part, within[1:] if _has_items(annotation) else within)
 
 
-def annotation_has_items(annotation: Any) -> bool:
+def _has_items(annotation: Any) -> bool:
     """Whether an annotation is that of a list or a mapping."""
     return get_origin(annotation) in (list, dict)

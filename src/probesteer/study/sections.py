@@ -6,10 +6,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from probesteer.study.model import Model
-from probesteer.study.options import GENERATOR_PATTERN, Count, Options, Share, unique
+from probesteer.study.options import GENERATOR_PATTERN, URL_PATTERN, Count, Options, Share, unique
 
 MOST_CONTROLS = 1000  # directions of a kind: each is a sweep of its own
-URL_PATTERN = r"^https?://[^\s/]\S*$"
 PAIR_FILES = (".jsonl", ".csv", ".tsv", ".parquet")
 # Below results/ or resources/, in folders and under a name that begin with a letter, a digit or _, of a kind that holds pairs.
 DOWNLOADED = r"(results|resources)(/\w[\w .-]*)+\.(csv|tsv|jsonl|parquet)"
@@ -34,7 +33,7 @@ class Judge(Options):
     model: Model | None = None
     """A model that is loaded for it; the likeliest level is its answer."""
     endpoint: Annotated[str, Field(pattern=URL_PATTERN)] | None = None
-    """Base URL of an OpenAI-compatible endpoint, up to /v1; its key is read from PROBESTEER_JUDGE_KEY."""
+    """Base URL of an OpenAI-compatible endpoint, up to /v1; its key is PROBESTEER_JUDGE_KEY, its answers are kept."""
     name: str | None = None
     """The model that the endpoint is asked for."""
 
@@ -132,7 +131,7 @@ class Resources(Options):
     gpus: Annotated[int, Field(ge=0)] = 0
     """GPUs of a job that loads a model."""
     mem_mb: Count = 2000
-    """Host memory of a job without a model, and the part of a model job that does not depend on the model's size."""
+    """Host memory of a job without a model, and the part of a model job that does not depend on its size; a retry gets more."""
     runtime: Count = 60
     """Minutes of a job's first attempt with a model of up to 8 billion parameters; larger ones get more in proportion."""
     temp_weights: bool = False
