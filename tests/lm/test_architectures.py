@@ -22,6 +22,9 @@ BLOCKS, HIDDEN, NEW = 3, 32, 6
 TEXTS = ["I put the old man before the route.", "The light is low. I stay warm about it. A bell rings twice."]
 GQA = {"num_key_value_heads": 2}
 EXPERTS = {"num_local_experts": 4, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+LATENT = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_nope_head_dim": 4, "qk_rope_head_dim": 4, "v_head_dim": 8, "head_dim": 4}
+LATENT |= {"n_routed_experts": 4, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1, "num_key_value_heads": 4}
+GEMMA4 = {"head_dim": 8, "global_head_dim": 8, "num_kv_shared_layers": 0, "hidden_size_per_layer_input": 0, "sliding_window": 8}
 VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28}
 VISION |= {"patch_size": 14, "depth": 1, "embed_dim": 16, "num_heads": 2, "out_hidden_size": HIDDEN}
 ROPE = {"rope_type": "default", "rope_theta": 10000.0}
@@ -31,11 +34,13 @@ ARCHITECTURES: dict[str, dict] = {
     "codegen": {"rotary_dim": 4},
     "cohere": GQA,
     "cohere2": GQA,
+    "deepseek_v3": EXPERTS | LATENT,
     "exaone4": GQA,
     "falcon": {},
     "gemma": GQA | {"head_dim": 8},
     "gemma2": GQA | {"head_dim": 8, "sliding_window": 8},
     "gemma3_text": GQA | {"head_dim": 8, "sliding_window": 8},
+    "gemma4_text": GQA | EXPERTS | GEMMA4,
     "glm4": GQA | {"head_dim": 8},
     "gpt2": {},
     "gpt_bigcode": {},
@@ -45,6 +50,7 @@ ARCHITECTURES: dict[str, dict] = {
     "gptj": {"rotary_dim": 4},
     "granite": GQA,
     "llama": GQA,
+    "llama4_text": GQA | EXPERTS | {"head_dim": 8, "intermediate_size_mlp": 64},
     "mistral": GQA | {"sliding_window": 8},
     "mixtral": GQA | EXPERTS,
     "mpt": {},

@@ -170,6 +170,7 @@ def test_loading_refuses_weights_that_are_not_the_models(fault, folder):
         ("bert", "BertLMHeadModel: no decoder blocks"),
         ("mamba", "MambaForCausalLM: no decoder blocks"),
         ("jamba", "jamba keeps .* states; only key-value caches work"),
+        ("openai-gpt", "openai-gpt keeps no keys and values"),
         ("vit", "not a causal LM that loads"),
     ],
 )

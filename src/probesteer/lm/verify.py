@@ -1,6 +1,7 @@
 """Is a checkpoint what its files say? Asked of the files and of the model without weights, before any job loads it."""
 
 import importlib.util
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -60,6 +61,8 @@ def verify_architecture(files: Checkpoint, model: Model) -> tuple[PretrainedConf
             built = auto_class(config).from_config(config, **options)
         blocks = len(decoder_blocks(built))
         require_key_values(config)
+        if "past_key_values" not in inspect.signature(built.forward).parameters:
+            raise InputError(f"{config.model_type} keeps no keys and values; only key-value caches work")
     except FAULTS as error:
         raise InputError(f"not a causal LM that loads: {reason(error)}") from error
     if blocks != model.block_count():
