@@ -369,7 +369,15 @@ def test_a_preflight_looks_at_access_weights_architecture_disk_and_gpu_before_an
     """Every refusal has a test of its own beside the loopback hub."""
     monkeypatch.chdir(ROOT)
     found = preflight(load_study(DEMO))
-    assert {finding.what for finding in found} == {"access", "weights", "architecture", "tensors", "tokenizer", "prompt", "disk"}
+    assert {finding.what for finding in found} == {
+        "access",
+        "weights",
+        "architecture",
+        "tensors",
+        "tokenizer",
+        "prompt",
+        "disk",
+    }
     assert {finding.status for finding in found} == {"ok"}
 
 

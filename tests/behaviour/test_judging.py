@@ -216,6 +216,7 @@ def test_the_verbs_of_rating(tmp_path, capsys, endpoint):
     assert "row 4: rating 5 is not 0, 1 or 2" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_study_rates_with_a_model_of_its_own(world):
     judge = {"model": {"name": "qwen2", "source": str(ORGANISMS / "qwen2")}}
     study = world.study(scorers=["grammar", "rubric"], judge=judge)

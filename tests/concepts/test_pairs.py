@@ -214,6 +214,7 @@ def test_a_study_with_a_bad_file_of_pairs_ends_at_once_in_one_line(fresh: World)
     assert done.returncode == 2 and "mine.csv, row 5: negative" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_pairs_with_an_address_and_a_digest_are_downloaded_and_checked(fresh: World, tmp_path):
     (tmp_path / "served").mkdir()
     served = write(tmp_path / "served/mine.csv", ROWS)

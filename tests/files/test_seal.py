@@ -67,6 +67,7 @@ def test_a_probe_that_is_written_twice_has_the_same_bytes(tmp_path):
     assert is_whole(path) and load_probe(path, 3).metadata["model"] == "é" and len(load_probe(path, 3).controls) == 3
 
 
+@pytest.mark.slow
 def test_damaged_results_of_every_kind_are_made_again_in_one_run(finished, world):
     before, root = world.cells(), world.folder / "results"
     victims = [
@@ -97,6 +98,7 @@ def test_damaged_results_of_every_kind_are_made_again_in_one_run(finished, world
     assert world.plan(study) == {}
 
 
+@pytest.mark.slow
 def test_a_results_folder_without_records_heals_too(world):
     shutil.rmtree(world.folder / ".snakemake")
     victim = next((world.folder / "results/small/steering").rglob("cell.parquet"))

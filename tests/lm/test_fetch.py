@@ -95,6 +95,7 @@ def fetch(hub: Hub, folder: Path, source: str = "team/large", **more: str) -> su
     return subprocess.Popen(command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_killed_fetch_keeps_its_files_and_ends_with_the_right_digests(hub, tmp_path):
     shards = list(hub.repositories["team/large"].folder.glob("*.safetensors"))
     total = sum(path.stat().st_size for path in shards)
@@ -123,6 +124,7 @@ def test_a_killed_fetch_keeps_its_files_and_ends_with_the_right_digests(hub, tmp
     assert set(receipt["files"]) >= {"config.json", "tokenizer.json"}
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_the_hubs_is_not_kept(hub, tmp_path):
     done = fetch(hub, tmp_path)
     assert done.wait(timeout=60) == 0
@@ -136,6 +138,7 @@ def test_a_file_that_is_not_the_hubs_is_not_kept(hub, tmp_path):
         assert fetch(hub, tmp_path).wait(timeout=60) == 0 and cached.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_without_a_hub_what_the_cache_holds_is_taken(hub, tmp_path):
     assert fetch(hub, tmp_path, "team/llama").wait(timeout=60) == 0
     path = receipt_of(tmp_path, "team/llama")

@@ -142,6 +142,7 @@ def test_a_truncated_download_is_one_line(check, hub, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_stops_before_any_job_where_a_model_cannot_be_had(fresh, hub, tmp_path):
     for bad, says in (
         ({"source": "team/gated"}, "set HF_TOKEN"),

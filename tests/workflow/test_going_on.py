@@ -13,6 +13,8 @@ from conftest import World
 
 from probesteer.files.tables import read_table, write_table
 
+pytestmark = pytest.mark.slow
+
 
 def shuffle_times(folder: Path, seed: int = 0) -> None:
     """Dates in any order for the results, and newer sources: what copying does."""

@@ -153,6 +153,7 @@ def outside(folder: Path) -> dict[Path, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_a_whole_run_with_payloads_in_every_text_writes_where_it_may_and_runs_nothing_else(fresh: World):
     model = fresh.folder / WORST.replace("/", "_")
     shutil.copytree(ORGANISMS / "llama", model)

@@ -34,6 +34,7 @@ def five_lines(world: World, source: Path, *more: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_study_of_five_lines_detects_at_every_block_and_is_no_organisms(fresh: World, twelve_blocks):
     study = five_lines(fresh, twelve_blocks, "steering_layers: []")
     fresh.run(study)
@@ -90,6 +91,7 @@ def test_scenarios_that_are_left_out_are_all_of_the_concepts(monkeypatch, fresh:
     assert study.scenario_names()[:2] == ["the_meeting", "the_heater"] and len(list(study.all_cells(study["llama"]))) > 0
 
 
+@pytest.mark.slow
 def test_pairs_of_ones_own_bring_their_own_title_and_words_or_none(fresh: World, twelve_blocks):
     pairs = (fresh.folder / "resources/concepts/empathy_in_action/pairs.jsonl").read_text()
     (fresh.folder / "mine.jsonl").write_text(pairs)

@@ -153,6 +153,7 @@ def test_a_comment_edit_in_the_package_plans_no_job(world):
     assert world.plan(study, PYTHONPATH=str(copy)) == {}
 
 
+@pytest.mark.slow
 def test_two_studies_share_activations_and_no_cells(world):
     before = world.cells()
     other = world.study("other", samples=2)
@@ -165,6 +166,7 @@ def test_two_studies_share_activations_and_no_cells(world):
     assert set(first) == set(second) and all(first[path] != second[path] for path in first)
 
 
+@pytest.mark.slow
 def test_a_changed_pair_file_recomputes_what_depends_on_it(world):
     pairs = world.folder / "resources/concepts/empathy_grammar/pairs.jsonl"
     lines = pairs.read_text().splitlines()
