@@ -116,7 +116,7 @@ def test_names_and_places_take_no_payload(payload):
     ],
 )
 def test_a_download_has_its_place(file):
-    with pytest.raises(InputError, match="below results/ or resources/|ends in none of .jsonl, .csv, .tsv, .parquet"):
+    with pytest.raises(InputError, match=r"below results/ or resources/|ends in none of \.jsonl, \.csv, \.tsv, \.parquet"):
         parse_study({**FULL, "pairs": {**FULL["pairs"], "file": file}}, [])
 
 
