@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from importlib import import_module
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 from probesteer.report.council import deliberate, judge_trends, select_layers
 from probesteer.report.evidence import Evidence
@@ -218,3 +220,12 @@ def test_p_values_are_corrected_over_models():
     two = pd.concat([detection_rows(), detection_rows().assign(model="n")])
     chosen = pd.concat([selection_rows(0.03), selection_rows(0.03, "n")])
     assert select_layers(two, chosen, Criteria())["detected"].tolist() == [False, False]
+
+
+def test_every_function_that_a_caption_names_is_there():
+    template = (ROOT / "src/probesteer/report/templates/report.md.j2").read_text()
+    named = set(re.findall(r"`(probesteer(?:\.\w+)+)`", template))
+    for name in named - {"probesteer.report.checks"}:
+        module, _, function = name.rpartition(".")
+        assert hasattr(import_module(module), function), name
+    assert len(named) >= 20
