@@ -43,12 +43,12 @@ onstart:
 
 
 onsuccess:
-    remember_results()
+    remember_results(FOREIGN)
     say_verdicts()
 
 
 onerror:
-    remember_results()
+    remember_results(FOREIGN)
     say_failures()
 
 

@@ -134,7 +134,8 @@ def snapshot(study: Study) -> str:
     A file that is newer than what a job writes now would fail that job.
     """
     now, found = time.time_ns(), []
-    cells = (cell.path(study.paths.cells) for model in study.models for cell in study.all_cells(model))
+    models = study.models if study.paths.cells.exists() else []
+    cells = (cell.path(study.paths.cells) for model in models for cell in study.all_cells(model))
     for path in chain(results(study), [study.paths.report / PAGE], cells):
         with suppress(OSError):
             if path.stat().st_mtime_ns > now:

@@ -57,20 +57,20 @@ def foreign_results():
     done = ask("adopt", "--study", stdout=subprocess.PIPE)
     if done.returncode:
         sys.exit(done.returncode)
-    return [Path(line) for line in done.stdout.splitlines()]
+    foreign = [Path(line) for line in done.stdout.splitlines()]
+    remember_results(foreign)
+    return foreign
 
 
-def remember_results():
+def remember_results(foreign):
     """Know the results as this folder's own, unless some that are not what the study implies may still be among them."""
-    if not FOREIGN:
+    if not foreign:
         SEEN.parent.mkdir(parents=True, exist_ok=True)
         SEEN.write_text(jobs.snapshot(STUDY))
 
 
 SEEN = Path(".snakemake/probesteer") / STUDY.study
 FOREIGN = foreign_results()
-if workflow.is_main_process:
-    remember_results()
 
 
 def go_on():
