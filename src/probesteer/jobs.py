@@ -26,10 +26,6 @@ def card_settings(study: Study, model: Model) -> Settings:
     return {"blocks": model.block_count()}  # what else names the model is in the card's path
 
 
-def activations_settings(study: Study, model: Model) -> Settings:
-    return {}  # texts, their ablations and the pooling are in the path
-
-
 def probe_settings(study: Study, model: Model) -> Settings:
     return {"method": study.method, "controls": study.controls.arms(), "seed": study.seed}
 
@@ -58,10 +54,6 @@ def texts_settings(study: Study, model: Model) -> Settings:
     }
 
 
-def score_settings(study: Study, model: Model) -> Settings:
-    return {}  # the scorer is in the path, its words and prompts are the concept's
-
-
 def judge_settings(study: Study, model: Model) -> Settings:
     return {"judge": study.judge.model_dump() if study.judge else None}
 
@@ -78,13 +70,11 @@ def effects_settings(study: Study, model: Model) -> Settings:
 
 SETTINGS: dict[str, Callable[[Study, Model], Settings]] = {
     "model": card_settings,
-    "activations": activations_settings,
     "probe": probe_settings,
     "detect": detect_settings,
     "baseline": baseline_settings,
     "steer": steer_settings,
     "texts": texts_settings,
-    "score": score_settings,
     "judge": judge_settings,
     "effects": effects_settings,
 }

@@ -148,12 +148,6 @@ def has_fingerprint(path: Path, fingerprint: str) -> bool:
     return is_whole(path) and read_fingerprint(path) == fingerprint
 
 
-def require_fresh(path: Path, inputs: Mapping[str, Any]) -> None:
-    """Raise InputError unless the file at `path` is whole and was made from exactly these inputs."""
-    if not is_fresh(path, inputs):
-        raise InputError(f"{path}: {FOREIGN}; delete it and run again")
-
-
 def read_cost(path: Path) -> dict[str, float]:
     """The cost that a job wrote into the footer; empty where there is none."""
     return json.loads((read_footer(path) or {}).get(COST, b"{}"))
