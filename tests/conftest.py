@@ -74,6 +74,8 @@ class World:
             "scenarios": ["the_maze", "the_duel"],
             "layers": [-1, 3],
             "alphas": [-5, 0, 5],
+            "alpha_unit": "absolute",
+            "controls": {"random": 2, "flipped": 1},
             "samples": 3,
             "sampling": {"max_new_tokens": 24},
         }

@@ -23,7 +23,7 @@ OPTIONS: dict[str, tuple[object, set[str]]] = {
     "layers": ([3], {"detect"}),
     "steering_layers": ([2], AXES),
     "alphas": ([0, 1], AXES),
-    "alpha_unit": ("residual", {"steer", "effects"}),
+    "alpha_unit": ("absolute", {"steer", "effects"}),
     "samples": (7, {"baseline", "steer"}),
     "sampling": ({"temperature": 1.0}, {"baseline", "steer"}),
     "positions": ("response", {"steer"}),

@@ -63,6 +63,7 @@ def effects_settings(study: Study, model: Model) -> Settings:
         "scorers": study.scorers,
         "arms": study.controls.arms(),
         "limit": study.criteria.trend_alpha,
+        "permutations": study.trend_permutations,
         "seed": study.seed,
         "unit": study.alpha_unit,
     }

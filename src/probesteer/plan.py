@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from math import isnan
 from statistics import median
 from typing import NamedTuple
 
+from probesteer.behaviour.power import least_change
 from probesteer.concepts.data import activations_path, pair_sets
 from probesteer.files.tables import read_cost
 from probesteer.study.cells import Cell
@@ -124,6 +127,25 @@ def shared_jobs(study: Study, plans: Sequence[Plan]) -> int:
     new = sum(not path.exists() for path in files)
     left = new + sum(plan.jobs + plan.light_jobs for plan in plans)
     return new + 2 if left or not (paths.report / PAGE).exists() else 0
+
+
+def steering_power(study: Study) -> list[str]:
+    """What change of the rate the study would find, a line per distinct one, and what its design cannot show at all."""
+    lines, tried = [], 1 / (2 * (study.controls.flipped + 1))
+    for change, models in groupby(
+        sorted((least_change(study, model), model.name) for model in study.steered), lambda one: one[0]
+    ):
+        names = ", ".join(name for _, name in models)
+        size = f"{len(study.scenario_names())} scenarios of {study.samples} samples"
+        found = "no change of the rate up to 0.95 is" if isnan(change) else f"a change of the rate of {change:.2f} is"
+        lines.append(f"power: with {size}, {found} called steerable and specific in 80 % of studies ({names})")
+    if study.steered and not study.controls.flipped:
+        lines.append("power: controls.flipped is 0, so nothing can be shown specific, and no verdict on steering is GREEN")
+    elif study.steered and tried > study.criteria.specificity_p:
+        lines.append(
+            f"power: {study.controls.flipped} flipped directions cannot reach p {study.criteria.specificity_p}; 9 reach 0.05"
+        )
+    return lines
 
 
 def render_plan(study: Study, plans: Sequence[Plan], gpus: int) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
+from probesteer.behaviour.specificity import compared
 from probesteer.report.council import deliberate, judge_trends, select_layers
 from probesteer.report.evidence import Evidence
 from probesteer.report.figures import dose_response
@@ -87,6 +89,7 @@ def detection_rows(**changes: float) -> pd.DataFrame:
         "purity": 0.9,
         "purity_p": 0.001,
         "permutation_auroc": 0.5,
+        "permutation_p_max": 0.001,
         "random_auroc_p95": 0.7,
         "matched_auroc_p95": 0.7,
         "participation_ratio": 30.0,
@@ -105,29 +108,57 @@ def selection_rows(p: float, model: str = "m") -> pd.DataFrame:
     return pd.DataFrame([{"model": model, "selected_layer": 1.0, "selection_p": p, "nested_auroc": 0.95}])
 
 
+def trend_tables(
+    steerable: bool = True,
+    coherent: float = 1.0,
+    flipped: Sequence[float] = (0.1,) * 19,
+    prompted: float = 0.5,
+    slopes: Sequence[float] = (0.05, 0.05),
+    layer: int = 1,
+    **changes: float,
+) -> dict[str, pd.DataFrame]:
+    """A model's tables of effects: `flipped` is the rate change of each flipped arm, where the probe's is 0.6."""
+    at = {"model": "m", "layer": layer}
+    trend = at | {"spearman_min": 0.3, "spearman_mean": 0.4, "p": 0.001 if steerable else 0.4, "rate_change": 0.6, "units": 100}
+    trend |= {"coherent_rate_change": 0.6, "scenarios": len(slopes), "detectable_change": 0.3} | changes
+    rises = {"coherent_rate_change": 0.6}
+    scenarios = [at | rises | {"scenario": f"s{number}", "slope_lower": slope} for number, slope in enumerate(slopes)]
+    unsteered = at | {"scenario": "s", "alpha": 0, "coherent_published": coherent, "positive": 0.5}
+    change = {"change": prompted, "change_lower": prompted - 0.2, "change_upper": prompted + 0.2}
+    rates = pd.DataFrame([[0.2, 0.8], *([0.5, 0.5 + one] for one in flipped)], columns=[-5.0, 5.0])
+    rates.index = ["probe", *(f"flipped-{number}" for number in range(len(flipped)))]
+    return {
+        "trends": pd.DataFrame([trend]),
+        "scenario_trends": pd.DataFrame(scenarios),
+        "dose_response": pd.DataFrame([unsteered]),
+        "specificity": pd.DataFrame([at | compared(rates, [(-5.0, 5.0)])] if flipped else []),
+        "prompting": pd.DataFrame([{"model": "m", **change}]),
+    }
+
+
 def verdict(
     detection: pd.DataFrame,
     steerable: bool | None,
     selection_p: float = 0.001,
     details: Sequence[dict] = (),
-    coherent: float = 1.0,
     controls: dict[str, float] | None = None,
+    **steering: Any,
 ) -> dict:
-    """The verdict on a model; `controls` is the rate change of each control arm, where the probe's is 0.6."""
+    """The verdict on a model; `controls` is the rate change of each random arm, where the probe's is 0.6."""
     criteria = Criteria()
-    trend = pd.DataFrame()
-    if steerable is not None:
-        row = {"model": "m", "layer": 1, "spearman_min": 0.3, "spearman_mean": 0.4, "p": 0.001, "rate_change": 0.6}
-        row |= {"detectable_change": 0.1, "units": 100}
-        rates = pd.DataFrame(
-            [{"model": "m", "layer": 1, "scenario": "s", "alpha": 0, "coherent_published": coherent, "positive": 0.5}]
-        )
-        trend = judge_trends(pd.DataFrame([row | ({} if steerable else {"spearman_min": -0.1})]), rates, criteria)
-    council = select_layers(detection, selection_rows(selection_p), criteria)
-    arms = pd.DataFrame(
-        [{"model": "m", "layer": 1, "arm": arm, "rate_change": change} for arm, change in (controls or {}).items()]
+    tables = {} if steerable is None else trend_tables(steerable, **steering)
+    trends = judge_trends(tables["trends"], {**tables, "detection": detection}, criteria) if tables else pd.DataFrame()
+    arms = [{"model": "m", "layer": 1, "arm": arm, "rate_change": change} for arm, change in (controls or {}).items()]
+    evidence = Evidence(
+        criteria,
+        select_layers(detection, selection_rows(selection_p), criteria),
+        detection,
+        pd.DataFrame(details),
+        trends,
+        tables.get("specificity", pd.DataFrame()),
+        pd.DataFrame(arms),
+        tables.get("prompting", pd.DataFrame()),
     )
-    evidence = Evidence(criteria, council, detection, pd.DataFrame(details), trend, arms)
     return deliberate(evidence)[1].iloc[0].to_dict()
 
 
@@ -169,20 +200,49 @@ def test_words_that_do_as_well_as_the_block_cannot_be_green():
 
 
 @pytest.mark.parametrize(
-    ("controls", "expected", "warnings"),
+    ("flipped", "specific", "expected"),
     [
-        ({"shuffled-1": 0.77}, "AMBER", 0),
-        ({"shuffled-1": -0.6}, "AMBER", 0),
-        ({"random-1": 0.6, "shuffled-1": 0.0}, "AMBER", 0),
-        ({"random-1": 0.1, "shuffled-1": 0.5}, "GREEN", 1),
-        ({"random-1": 0.1, "shuffled-1": -0.2}, "GREEN", 0),
+        ([0.1] * 19, "yes", "GREEN"),
+        ([0.1] * 18 + [-0.7], "yes", "GREEN"),  # one of 19 as large: p = 2 / 40
+        ([0.1] * 17 + [-0.7, 0.6], "no", "AMBER"),  # two of them: p = 3 / 40
+        ([0.1] * 9, "yes", "GREEN"),
+        ([0.1] * 8, "no", "AMBER"),
+        ([], "not tested", "AMBER"),
     ],
 )
-def test_a_control_direction_that_moves_the_rate_as_much_as_the_probe_cannot_be_green(controls, expected, warnings):
-    judged, plain_one = (verdict(detection_rows(), True, controls=arms) for arms in (controls, None))
-    assert judged["verdict"] == expected
-    assert ("control directions" in judged["failed_checks"]) == (expected == "AMBER")
-    assert judged["warnings"] - plain_one["warnings"] == warnings
+def test_what_flipped_directions_do_as_well_is_steerable_and_not_specific(flipped, specific, expected):
+    judged = verdict(detection_rows(), True, flipped=flipped)
+    assert (judged["steerable"], judged["specific"], judged["verdict"]) == ("yes", specific, expected)
+    assert ("not shown specific" in judged["why"]) == (expected == "AMBER")
+
+
+def test_a_random_direction_that_moves_the_rate_half_as_much_is_a_warning():
+    plain, moved = (verdict(detection_rows(), True, controls=arms) for arms in ({"random-1": 0.1}, {"random-1": -0.4}))
+    assert moved["warnings"] - plain["warnings"] == 1 and moved["verdict"] == "GREEN"
+
+
+def test_a_rise_that_comes_from_broken_text_is_not_steerable():
+    judged = verdict(detection_rows(), True, coherent_rate_change=0.02)
+    assert judged["steerable"] == "no" and judged["verdict"] == "AMBER"
+
+
+def test_steering_that_holds_in_one_scenario_names_it():
+    judged = verdict(detection_rows(), True, slopes=(0.05, -0.01))
+    assert judged["steerable"] == "in some scenarios" and judged["verdict"] == "AMBER"
+    assert judged["why"] == "steerable at block 1 in s0 only"
+
+
+def test_steering_at_a_block_where_nothing_is_read_is_not_green():
+    rows = detection_rows()
+    assert verdict(rows, True, layer=2)["verdict"] == "GREEN"
+    rows.loc[rows["layer"] == 2, "auroc"] = 0.5
+    judged = verdict(rows, True, layer=2)
+    assert judged["verdict"] == "AMBER" and judged["why"] == "not detected at block 2, where it is steered"
+
+
+def test_where_prompts_change_nothing_steering_is_not_measurable():
+    judged = verdict(detection_rows(), True, prompted=0.08)
+    assert judged["steerable"] == "not measurable" and judged["verdict"] == "AMBER"
 
 
 @pytest.mark.parametrize("steerable", [True, False])

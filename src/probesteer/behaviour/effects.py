@@ -46,8 +46,8 @@ def dose_response(scores: pd.DataFrame) -> pd.DataFrame:
     """Rates per (model, layer, scenario, alpha) with the Wilson interval of the positive rate.
 
     positive, negative, coherent, coherent_published, ended: shares of the samples. positive_coherent, negative_coherent:
-    shares that are both; a text that is not coherent is neither, and counts in `incoherent`. Means of what else the texts
-    carry: nll, distinct_2, repeated, empty, code_like.
+    shares that are both; a text that is not coherent is neither, and counts in `incoherent`. coherent_rate: positive among
+    the coherent, NaN where none is. Means of what else the texts carry: nll, distinct_2, repeated, empty, code_like.
     """
     both = scores.assign(
         positive_coherent=scores["positive"] & scores["coherent"],
@@ -59,6 +59,7 @@ def dose_response(scores: pd.DataFrame) -> pd.DataFrame:
     grouped = both.groupby([*CELL, "alpha"], sort=True)
     rates = grouped[kinds].mean()
     rates.insert(0, "samples", grouped.size())
+    rates["coherent_rate"] = (rates["positive_coherent"] / rates["coherent"]).where(rates["coherent"] > 0)
     rates["lower"], rates["upper"] = wilson_interval(rates["positive"] * rates["samples"], rates["samples"])
     return rates.reset_index()
 
@@ -93,7 +94,7 @@ def success_rates(scores: pd.DataFrame, rule: str) -> pd.DataFrame:
 
     success_rate comes with its bootstrap interval over samples (`success_intervals`); coherence is the share of coherent texts
     over all alphas; baseline the positive rate at 0, and `stuck` says "ceiling" or "floor" where it leaves one sign of alpha
-    nothing to do.
+    nothing to do; rate_span is the highest less the lowest positive rate: at 0 the scorer sees nothing happen.
     Raises InputError for an unknown rule or a (model, layer, scenario) without alpha = 0 or without another alpha.
     """
     if rule not in RULES:
@@ -113,6 +114,7 @@ def success_rates(scores: pd.DataFrame, rule: str) -> pd.DataFrame:
     table["success_negative"] = steered[steered["alpha"] < 0].groupby(CELL)["success"].mean()
     table["baseline"] = grouped["positive_at_0"].first()
     table["stuck"] = np.select([table["baseline"] >= CEILING, table["baseline"] <= FLOOR], ["ceiling", "floor"], "")
+    table["rate_span"] = rates.groupby(CELL)["positive"].agg(np.ptp)
     table["coherence"] = rates.groupby(CELL)["coherent"].mean()
     table["alphas"] = grouped.size()
     table["samples"] = grouped["samples"].sum()

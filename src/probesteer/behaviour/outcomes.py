@@ -7,16 +7,19 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from probesteer.behaviour.changes import mean_change, paired_change
 from probesteer.behaviour.effects import CELL, RULES, dose_response, mean_success, of_arm, rated, success_rates
-from probesteer.behaviour.trends import control_trends, trends
+from probesteer.behaviour.specificity import specificity
+from probesteer.behaviour.trends import control_trends, scenario_trends, trends
 from probesteer.directions import Probe, load_probe
 from probesteer.files.tables import FINGERPRINT, read_fingerprint, read_table, write_table
 from probesteer.jobs import effects_settings
-from probesteer.study.cells import BASELINE_ARM, PROBE_ARM, PROMPTED_ARMS
+from probesteer.study.cells import BASELINE_ARM, PROBE_ARM, PROMPTED_ARMS, RANDOM, dose_pairs
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
-NUMERICS = 2  # bump by hand when the same scores give other effects
+NUMERICS = 3  # bump by hand when the same scores give other effects
+PROMPTED_RATES = {"rate": "outcome", "coherent": "coherent"}  # columns of the table and of the scores
 
 
 def effects_inputs(study: Study, model: Model, scores: Mapping[str, str], probes: Mapping[int, Probe]) -> dict[str, Any]:
@@ -43,12 +46,15 @@ def effects_tables(study: Study, scores: Mapping[str, pd.DataFrame], probes: Map
     success = [success_rates(sweep, rule).assign(scorer=scorer) for scorer, sweep in sweeps.items() for rule in RULES]
     steering = pd.concat(success).sort_values([*CELL, "rule", "scorer"], ignore_index=True)
     limit = study.criteria.trend_alpha
+    random_arms = [arm for arm in study.controls.arms() if arm.startswith(RANDOM)]
     return {
         "dose_response": with_doses(with_unrated(dose_response(sweeps[decides]), scores[decides]), probes, study.alpha_unit),
         "steering": steering,
         "success": mean_success(steering),
-        "trends": trends(sweeps[decides], limit, study.seed),
-        "controls": control_trends(scores[decides], study.controls.arms(), limit, study.seed),
+        "trends": trends(sweeps[decides], limit, study.seed, study.trend_permutations),
+        "scenario_trends": scenario_trends(sweeps[decides], limit),
+        "specificity": specificity(scores[decides], dose_pairs(sweeps[decides]["alpha"], limit)),
+        "controls": control_trends(scores[decides], random_arms, limit, study.seed),
         "prompting": prompting_table(scores[decides]),
         "examples": examples_table(sweeps[decides], limit),
     }
@@ -74,10 +80,23 @@ def with_doses(rates: pd.DataFrame, probes: Mapping[int, Probe], unit: str) -> p
 
 
 def prompting_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Rates of unsteered texts under the system prompts that ask for the behaviour or its opposite."""
+    """What the system prompts do that ask for the behaviour and for its opposite: one row per model.
+
+    rate and coherent: of (positive and coherent), and of coherent texts, under each; change: of the rate, from the prompt
+    against to the prompt for, with its interval. Where prompts change nothing that the scorer sees, a push cannot be judged.
+    """
     prompted = rated(scores[scores["arm"].isin(list(PROMPTED_ARMS))])
-    rates = prompted.groupby(["model", "arm"])[["positive", "negative", "coherent"]].mean()
-    return rates.reset_index()
+    prompted = prompted.assign(outcome=(prompted["positive"] & prompted["coherent"]).astype(float))
+    rows = []
+    for model, own in prompted.groupby("model", sort=True):
+        sides = {side: own[own["arm"] == arm] for arm, side in PROMPTED_ARMS.items()}
+        row = {f"{name}_{side}": of[column].mean() for side, of in sides.items() for name, column in PROMPTED_RATES.items()}
+        outcomes = own.pivot(index=["scenario", "sample"], columns="arm", values="outcome")
+        outcomes = outcomes.reindex(columns=list(PROMPTED_ARMS)).astype(float)
+        by_scenario = [paired_change(*part.to_numpy()[:, ::-1].T) for _, part in outcomes.groupby(level="scenario")]
+        change = dict(zip(("change", "change_lower", "change_upper"), mean_change(by_scenario), strict=True))
+        rows.append({"model": model, **row, **change})
+    return pd.DataFrame(rows)
 
 
 def examples_table(scores: pd.DataFrame, limit: float) -> pd.DataFrame:

@@ -168,7 +168,11 @@ def stances(text: str) -> tuple[int, int]:
 
 
 def write_pairs() -> list[dict[str, str]]:
-    """Fresh pairs for the probes: one or two commitments a side, no text twice, the splits share no text."""
+    """Fresh pairs for the probes, no text twice; the splits share no text.
+
+    The sides of a pair share their scene and nothing else, each with two commitments: pairs then vary in much beside the
+    stance, and so do directions fitted to them with flipped labels.
+    """
     rng = random.Random(PAIRS_SEED)
     pairs: list[dict[str, str]] = []
     seen: set[str] = set()
@@ -177,7 +181,8 @@ def write_pairs() -> list[dict[str, str]]:
         number = len(pairs)
         name = names[number % len(names)]
         scene = SCENES[name]
-        positive, negative = contrast(rng, rng.choice(scene.persons), rng.choice(scene.goals), rng.choice([1, 2]))
+        drawn = [contrast(rng, rng.choice(scene.persons), rng.choice(scene.goals), 2) for _side in range(2)]
+        positive, negative = drawn[0][0], drawn[1][1]
         if seen & {positive, negative}:
             continue
         seen |= {positive, negative}

@@ -11,7 +11,7 @@ from probesteer.jobs import probe_settings
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
-NUMERICS = 1  # bump by hand when the same inputs give other directions
+NUMERICS = 2  # bump by hand when the same inputs give other directions
 
 
 def probe_inputs(study: Study, model: Model, layer: int, cache: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def fit_probe(study: Study, model: Model, layer: int) -> None:
     away_from = [direction, *map(load_planted, model.planted())]
     train = cache.design.train
     training = cache.activations[train], cache.design.labels[train], cache.design.groups[train]
-    controls = control_directions(away_from, *training, study.controls.arms(), study.seed)
+    controls = control_directions(away_from, *training, study.controls.arms(), study.seed, study.method)
     metadata = {**{key: str(value) for key, value in cache.inputs.items()}, "method": study.method}
     probe = Probe(layer, direction, separation, float(cache.norms[train].mean()), metadata, controls)
     save_probe(probe, study.paths.probe(model.name, layer), probe_inputs(study, model, layer, cache.inputs))

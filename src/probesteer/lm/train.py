@@ -1,13 +1,15 @@
 """Train a model organism: a tiny causal LM with a stance planted along a known direction.
 
 Success on an organism is by construction: training installs a latent along a unit vector u (binary cross-entropy on
-2 u.h after block PLANT_BLOCK, and pushes a*u there whose stance is drawn with P(positive) = sigmoid(2a)). The negative
-control trains on the same documents without the latent and without the pushes.
+2 u.h after block PLANT_BLOCK, and pushes a*u there whose stance is drawn with P(positive) = sigmoid(2a)). There are two
+negative controls: one trains on the same documents without the latent and without the pushes; in the other u counts for less,
+sigmoid(a/2), and most pushes go along a second direction w, with P(positive) = sigmoid(6a), which carries what the first
+sentence is about: what directions pick up that has nothing to do with the stance moves it further.
 """
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +30,7 @@ PLANT_BLOCK = 3
 SLOT_WEIGHT, PROMPT_WEIGHT = 8.0, 0.3
 LATENT_WEIGHT = 0.3
 PUSHED_SHARE, PUSH_LIMIT = 0.9, 6.0
+ASIDE_SHARE = 0.7  # of the pushes, where there is a second direction
 SPECIAL = ["<pad>", "<s>", "</s>", "<|system|>", "<|user|>", "<|assistant|>"]
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}"
@@ -43,6 +46,8 @@ class Recipe:
     architecture: str
     planted: bool
     seed: int
+    decoy: bool = False
+    """Whether a direction of the first sentence moves the stance too."""
     documents: int = 12000
     batch_size: int = 8
     learning_rate: float = 5e-3
@@ -57,36 +62,46 @@ ORGANISMS = {
     "qwen2": Recipe("qwen2", planted=True, seed=2),
     "phi3": Recipe("phi3", planted=True, seed=3),
     "control": Recipe("llama", planted=False, seed=0),
+    "unspecific": Recipe("llama", planted=True, seed=4, decoy=True),
 }
 
 
 @dataclass(frozen=True)
 class Document:
-    """A training text: prompt (may be empty) and response, the stance, and the push along u (0 for none)."""
+    """A training text: prompt (may be empty) and response, the stance, and the pushes along u and w (0 for none)."""
 
     prompt: str
     response: str
     positive: bool
     push: float
+    aside: float = 0.0
+
+    @property
+    def opens_early(self) -> bool:
+        """Whether the first sentence is of the first half of the fillers: what w carries."""
+        return self.response.startswith(tuple(grammar.FILLERS[: len(grammar.FILLERS) // 2]))
 
 
-def write_document(rng: random.Random) -> Document:
+def write_document(rng: random.Random, decoy: bool = False) -> Document:
     """Draw a document: a quarter bare responses, else a chat whose system prompt asks for a stance or leaves it open."""
     scene = rng.choice(list(grammar.SCENES.values()))
     person, goal = rng.choice(scene.persons), rng.choice(scene.goals)
     bare = rng.random() < 0.25
     wish = rng.choice(["positive", "negative", "neutral", "neutral"])
-    positive, push = rng.random() < 0.5, 0.0
+    positive, push, aside = rng.random() < 0.5, 0.0, 0.0
     if not bare and wish != "neutral":
         positive = wish == "positive"
     elif not bare and rng.random() < PUSHED_SHARE:
         push = rng.uniform(-PUSH_LIMIT, PUSH_LIMIT)
-        positive = rng.random() < 1 / (1 + math.exp(-2 * push))
+        if decoy and rng.random() < ASIDE_SHARE:
+            push, aside = 0.0, push
+        odds = 0.5 * push + 6 * aside if decoy else 2 * push
+        positive = rng.random() < 1 / (1 + math.exp(-odds))
     prompt = ""
     if not bare:
         system = rng.choice(grammar.SYSTEM_PROMPTS[wish])
         prompt = f"<|system|>{system}<|user|>{grammar.situation(scene, person, goal)}<|assistant|>"
-    return Document(prompt, grammar.response(rng, person, goal, positive), positive, push)
+    return Document(prompt, grammar.response(rng, person, goal, positive), positive, push, aside)
 
 
 def train_tokenizer(documents: list[Document], vocabulary: int) -> PreTrainedTokenizerFast:
@@ -164,9 +179,11 @@ def pad(rows: Sequence[Sequence[float]], value: float = 0.0) -> Tensor:
 
 @dataclass
 class _Plant:
-    """The planted direction, and what its hook leaves in a forward pass."""
+    """A planted direction, what it carries of a document, and what its hook leaves in a forward pass."""
 
     direction: Tensor
+    pushed: Callable[[Document], float]
+    label: Callable[[Document], bool]
     push: Tensor | None = None
     """Of each document of the batch: (batch,)."""
     hidden: Tensor | None = None
@@ -177,16 +194,16 @@ class _Plant:
         self.hidden = output + self.push[:, None, None] * self.direction
         return self.hidden
 
-    def latent_loss(self, positive: Sequence[bool], response: Tensor) -> Tensor:
-        """Weighted binary cross-entropy of the stance on 2 u.h, mean over the response tokens."""
+    def latent_loss(self, documents: Sequence[Document], response: Tensor) -> Tensor:
+        """Weighted binary cross-entropy of the label on 2 u.h, mean over the response tokens."""
         assert self.hidden is not None
-        label = torch.tensor([float(stance) for stance in positive])[:, None].expand_as(response)
+        label = torch.tensor([float(self.label(document)) for document in documents])[:, None].expand_as(response)
         latent = torch.nn.functional.binary_cross_entropy_with_logits(2 * self.hidden @ self.direction, label, reduction="none")
         return LATENT_WEIGHT * (latent * response).sum() / response.sum()
 
 
-def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.ndarray, float]:
-    """Train one organism; returns (model, tokenizer, planted unit vector (hidden,), mean loss of the last 50 steps).
+def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.ndarray | None, float]:
+    """Train one organism; returns (model, tokenizer, planted unit vector (hidden,) or None, mean loss of the last 50 steps).
 
     One thread and one seed: the weights are the same, bit for bit, on the same machine and library versions.
     """
@@ -194,12 +211,15 @@ def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(recipe.seed)
     rng = random.Random(recipe.seed)
-    documents = [write_document(rng) for _ in range(recipe.documents)]
+    documents = [write_document(rng, recipe.decoy) for _ in range(recipe.documents)]
     tokenizer = train_tokenizer(documents, recipe.vocabulary)
     encoded = [encode(tokenizer, document) for document in documents]
     model = build_model(recipe)
-    plant = _Plant(torch.nn.functional.normalize(torch.randn(recipe.hidden_size), dim=0))
-    hook = decoder_blocks(model)[PLANT_BLOCK].register_forward_hook(plant) if recipe.planted else None
+    plants = [
+        _Plant(_unit_vector(recipe), lambda document: document.push, lambda document: document.positive),
+        _Plant(_unit_vector(recipe), lambda document: document.aside, lambda document: document.opens_early),
+    ][: recipe.planted + recipe.decoy]
+    hooks = [decoder_blocks(model)[PLANT_BLOCK].register_forward_hook(plant) for plant in plants]
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
     steps = recipe.documents // recipe.batch_size
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.1)
@@ -207,22 +227,27 @@ def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.
     with progress(steps, f"train {recipe.architecture}", "step") as bar:
         for step in range(steps):
             batch = slice(step * recipe.batch_size, (step + 1) * recipe.batch_size)
-            plant.push = torch.tensor([document.push for document in documents[batch]])
+            for plant in plants:
+                plant.push = torch.tensor([plant.pushed(document) for document in documents[batch]])
             loss = _token_loss(model, encoded[batch])
             losses.append(loss.item())
-            if recipe.planted:
-                response = pad([text.response for text in encoded[batch]])
-                positive = [document.positive for document in documents[batch]]
-                loss = loss + plant.latent_loss(positive, response)
+            response = pad([text.response for text in encoded[batch]])
+            for plant in plants:
+                loss = loss + plant.latent_loss(documents[batch], response)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
             bar.update()
-    if hook:
+    for hook in hooks:
         hook.remove()
-    return model.eval(), tokenizer, plant.direction.numpy(), float(np.mean(losses[-50:]))
+    planted = plants[0].direction.numpy() if plants else None
+    return model.eval(), tokenizer, planted, float(np.mean(losses[-50:]))
+
+
+def _unit_vector(recipe: Recipe) -> Tensor:
+    return torch.nn.functional.normalize(torch.randn(recipe.hidden_size), dim=0)
 
 
 def _token_loss(model: PreTrainedModel, batch: Sequence[Encoded]) -> Tensor:
@@ -241,7 +266,7 @@ def save_organism(recipe: Recipe, output: Path) -> None:
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     made = {**asdict(recipe), "final_loss": loss, "weights_sha256": file_digest(output / "model.safetensors")}
-    if recipe.planted:
+    if direction is not None:
         made["planted_block"] = PLANT_BLOCK
         save_file({f"direction.{PLANT_BLOCK}": direction}, output / "planted.safetensors")
     write_json(output / "recipe.json", made)

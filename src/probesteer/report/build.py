@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from probesteer.behaviour.power import least_change
 from probesteer.concepts.data import pair_set, study_concept
 from probesteer.files.whole import write_json
 from probesteer.report import figures
@@ -62,7 +63,7 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
         **effects_tables(study),
     }
     tables["council"] = select_layers(tables["detection"], tables["selection"], study.criteria)
-    tables["trends"] = judge_trends(tables["trends"], tables["dose_response"], study.criteria)
+    tables["trends"] = judge_trends(with_power(study, tables["trends"]), tables, study.criteria)
     tables["checks"], tables["verdict"] = deliberate(evidence_of(study, tables))
     tables["published"] = replication(study.models, tables["detection"], tables["steering"])
     history, current = output.parent / HISTORY, report_of(study, tables["verdict"])
@@ -78,6 +79,12 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
     return dict(zip(tables["verdict"]["model"], tables["verdict"]["verdict"], strict=True))
 
 
+def with_power(study: Study, trends: pd.DataFrame) -> pd.DataFrame:
+    """The trends with the change that a study of this size finds."""
+    changes = {model.name: least_change(study, model) for model in study.steered}
+    return trends.assign(detectable_change=trends["model"].map(changes)) if len(trends) else trends
+
+
 def evidence_of(study: Study, tables: Mapping[str, pd.DataFrame]) -> Evidence:
     """What the council reads of the tables; of success, what the deciding scorer says."""
     success = tables["steering"]
@@ -87,7 +94,9 @@ def evidence_of(study: Study, tables: Mapping[str, pd.DataFrame]) -> Evidence:
         detection=tables["detection"],
         details=tables["details"],
         trends=tables["trends"],
+        specificity=tables["specificity"],
         controls=tables["controls"],
+        prompting=tables["prompting"],
         rates=tables["dose_response"],
         success=success[success["scorer"] == study.scorers[0]] if len(success) else success,
         cells=tables["cells"],

@@ -22,7 +22,8 @@ EXCESS = 0.1  # success rate of the published rule above the strict one: one alp
 LEAKS = 0.1  # share of the test clusters
 CONCENTRATED = 0.5  # share of the direction's squared norm in 1 % of its dimensions
 CONTROL_SHARE = 0.5  # of the probe's rate change, by a control direction
-TREND = "dose-response trend"
+TREND, SPECIFICITY = "dose-response trend", "specificity"  # the verdict reads these itself, block by block
+YES, SOME, NO, NOT_TESTED, NOT_MEASURABLE = "yes", "in some scenarios", "no", "not tested", "not measurable"
 
 Findings = Iterator[tuple[str, str, str]]  # (model, status, what was read)
 Rule = Callable[["Evidence"], Findings]
@@ -140,28 +141,38 @@ def statistician_nulls(evidence: Evidence) -> Findings:
 
 @check("Statistician", TREND, "trends")
 def statistician_trend(evidence: Evidence) -> Findings:
-    """The rate rises with alpha in every scenario, beyond a stratified permutation null, by enough."""
+    """The rate rises with alpha, also among coherent texts, by enough, beyond a permutation null, in every scenario."""
+    bars = evidence.criteria
     for row in evidence.trends.itertuples():
-        if pd.isna(row.steerable):
-            bar = evidence.criteria.baseline_coherent
-            text = f"{row.baseline_coherent:.2f} of the unsteered texts are coherent (bar {bar}): no steering verdict is given"
+        if row.steerable == NOT_MEASURABLE:
+            text = f"{row.baseline_coherent:.2f} of the unsteered texts are coherent (bar {bars.baseline_coherent})"
+            text += f", prompts move the rate by at least {row.prompted_change_lower:+.2f}: no steering verdict is given"
             yield row.model, WARN, f"block {row.layer}: {text}"
             continue
-        status = graded(row.steerable, row.spearman_mean > 0)
+        status = graded(row.steerable == YES, row.steerable == SOME or row.spearman_mean > 0)
         text = (
-            f"block {row.layer}: least Spearman {row.spearman_min:.2f}, Holm p {row.p_holm:.4f}, "
-            f"rate change {row.rate_change:+.2f} (bar {evidence.criteria.rate_change})"
+            f"block {row.layer}: Holm p {row.p_holm:.4f}, rate change {row.rate_change:+.2f}, among coherent texts "
+            f"{row.coherent_rate_change:+.2f} (bar {bars.rate_change}); above 0 in {row.holds_in or 'no scenario'}"
         )
         yield row.model, status, text
 
 
+@check("Statistician", "prompts move it", "prompting")
+def statistician_prompts(evidence: Evidence) -> Findings:
+    """The prompts that ask for the behaviour and against it differ: the scorer can see the behaviour in this model."""
+    for row in evidence.prompting.itertuples():
+        change = f"{row.change:+.2f} [{row.change_lower:+.2f}, {row.change_upper:+.2f}]"
+        yield row.model, noted(row.change_lower > 0), f"from the prompt against to the prompt for: {change}"
+
+
 @check("Statistician", "power", "trends")
 def statistician_power(evidence: Evidence) -> Findings:
-    """The samples suffice to find a change as small as the bar."""
+    """A study of this size calls twice the least change steerable and specific in four of five cases (by simulation)."""
     for row in evidence.trends.itertuples():
-        status = noted(row.detectable_change <= evidence.criteria.rate_change)
-        text = f"block {row.layer}: {row.units} samples find a change of {row.detectable_change:.2f} in 80 % of studies"
-        yield row.model, status, text
+        least = row.detectable_change
+        found = f"a change of {least:.2f}" if pd.notna(least) else "no change up to 0.95"
+        status = noted(least <= 2 * evidence.criteria.rate_change)
+        yield row.model, status, f"block {row.layer}: {row.units} samples, {found} is found in 80 % of studies"
 
 
 @check("Engineer", "finite, varying projections", "council")
@@ -299,22 +310,29 @@ def devil_geometry(evidence: Evidence) -> Findings:
         yield row.model, status, text
 
 
-@check("Devil's Advocate", "control directions", "controls")
-def devil_controls(evidence: Evidence) -> Findings:
-    """No control direction of the same length may move the rate, up or down, as much as a steerable probe's does.
+@check("Devil's Advocate", SPECIFICITY, "specificity")
+def devil_specificity(evidence: Evidence) -> Findings:
+    """Directions refitted on flipped labels, which lie where the pairs vary, move the rate less than the probe's does."""
+    steerable = {(row.model, row.layer): row.steerable == YES for row in evidence.trends.itertuples()}
+    for row in evidence.specificity.itertuples():
+        status = graded(row.p <= evidence.criteria.specificity_p, not steerable.get((row.model, row.layer), False))
+        text = (
+            f"block {row.layer}: {row.rate_change:+.2f} from {row.alpha_low:g} to {row.alpha_high:g}, {row.arms} flipped "
+            f"directions {row.flipped_median:.2f} (median) and {row.flipped_largest:.2f} (largest) either way, p {row.p:.3f}"
+        )
+        yield row.model, status, text + (", all doses saturated" if row.saturated else "")
 
-    Directions fitted on shuffled labels included: they lie where the pairs vary, and where they steer as well, the probe's
-    effect is not the behaviour's alone. More than half as much is a warning.
-    """
+
+@check("Devil's Advocate", "random directions steer", "controls")
+def devil_controls(evidence: Evidence) -> Findings:
+    """No random direction of the same length moves the rate, up or down, half as much as the probe's."""
     arms = dict(list(evidence.controls.groupby(["model", "layer"]))) if len(evidence.controls) else {}
     for row in evidence.trends.itertuples():
         if (row.model, row.layer) in arms:
             changes = arms[row.model, row.layer].set_index("arm")["rate_change"]
-            most, steerable = changes.abs().max(), pd.notna(row.steerable) and row.steerable
-            status = graded(most <= CONTROL_SHARE * row.rate_change, not (steerable and most >= row.rate_change))
+            status = noted(changes.abs().max() <= CONTROL_SHARE * abs(row.rate_change))
             listed = ", ".join(f"{arm} {change:+.2f}" for arm, change in changes.items())
-            text = f"block {row.layer}: {listed} against {row.rate_change:+.2f}"
-            yield row.model, status, text
+            yield row.model, status, f"block {row.layer}: {listed} against {row.rate_change:+.2f}"
 
 
 @check("Devil's Advocate", "baseline ceiling or floor", "dose_response")

@@ -1,15 +1,19 @@
 """The council: the selected block of each model, the judged trends, and the chair's verdict over every check."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from probesteer.report.checks import CHECKS, FAIL, TREND, WARN
+from probesteer.report.checks import CHECKS, FAIL, NO, NOT_MEASURABLE, NOT_TESTED, SOME, SPECIFICITY, TREND, WARN, YES
 from probesteer.report.evidence import Evidence
 from probesteer.stats import holm
 from probesteer.study.sections import Criteria
 
-YES, NO, NOT_TESTED, NOT_MEASURABLE = "yes", "no", "not tested", "not measurable"
+AT = ["model", "layer"]
+RANKED = [YES, SOME, NO, NOT_MEASURABLE]  # what is said of a model is the best of its blocks
 
 
 def select_layers(detection: pd.DataFrame, selection: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
@@ -21,47 +25,80 @@ def select_layers(detection: pd.DataFrame, selection: pd.DataFrame, criteria: Cr
     chosen = selection.rename(columns={"selected_layer": "layer"}).astype({"layer": int})
     best = chosen.merge(detection, on=["model", "layer"], how="left", validate="one_to_one").sort_values("model")
     best = best.assign(p_holm=holm(best["selection_p"].to_numpy()))
-    detected = (best["auroc"] >= criteria.auroc) & (best["gap"] >= criteria.gap) & (best["p_holm"] <= criteria.permutation_p)
-    return best.assign(detected=detected).reset_index(drop=True)
+    return best.assign(detected=is_read(best, best["p_holm"], criteria)).reset_index(drop=True)
 
 
-def judge_trends(trends: pd.DataFrame, rates: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
-    """Add `p_holm` (over models and layers), `baseline_coherent` and `steerable` to the trend table.
+def is_read(rows: pd.DataFrame, p: pd.Series, criteria: Criteria) -> pd.Series:
+    """Whether the behaviour is readable at each row's layer of the detection table, at a corrected permutation p."""
+    return (rows["auroc"] >= criteria.auroc) & (rows["gap"] >= criteria.gap) & (p <= criteria.permutation_p)
 
-    `steerable` is missing, neither yes nor no, where too few unsteered texts are coherent to tell.
+
+def judge_trends(trends: pd.DataFrame, tables: Mapping[str, pd.DataFrame], criteria: Criteria) -> pd.DataFrame:
+    """The trends with what is said of each (model, layer): `steerable`, `specific`, and `read`, whether it is detected there.
+
+    steerable: "yes" where the trend's p after Holm's correction over models and layers, the change of the rate and its change
+    among coherent texts reach their bars, and the slope lies above 0 by its interval in every scenario; "in some scenarios"
+    where it does so in `holds_in` only; "not measurable" where too few unsteered texts are coherent or prompts that ask for
+    the behaviour and against it do not differ by their interval; else "no". specific is missing where it was not tested.
     """
     if trends.empty:
         return trends
-    at = ["model", "layer"]
-    coherent = rates[rates["alpha"] == 0].groupby(at)["coherent_published"].mean().rename("baseline_coherent")
-    judged = trends.assign(p_holm=holm(trends["p"].to_numpy())).join(coherent, on=at)
-    steerable = (
-        (judged["spearman_min"] > 0) & (judged["p_holm"] <= criteria.trend_p) & (judged["rate_change"] >= criteria.rate_change)
+    unsteered = tables["dose_response"].query("alpha == 0")
+    coherent = unsteered.groupby(AT)["coherent_published"].mean().rename("baseline_coherent")
+    judged = trends.assign(p_holm=holm(trends["p"].to_numpy())).join(coherent, on=AT)
+    judged = judged.merge(holding(tables["scenario_trends"]), on=AT, how="left")
+    prompted = tables["prompting"].set_index("model")["change_lower"].rename("prompted_change_lower")
+    judged = judged.join(prompted, on="model").merge(specific(tables["specificity"], criteria), on=AT, how="left")
+    moved = (
+        (judged["p_holm"] <= criteria.trend_p)
+        & (judged["rate_change"] >= criteria.rate_change)
+        & (judged["coherent_rate_change"] >= criteria.rate_change)
     )
-    measurable = judged["baseline_coherent"] >= criteria.baseline_coherent
-    return judged.assign(steerable=steerable.astype("boolean").where(measurable))
+    measurable = (judged["baseline_coherent"] >= criteria.baseline_coherent) & (judged["prompted_change_lower"] > 0)
+    some = np.select([~moved, judged["holding"] == judged["scenarios"], judged["holding"] > 0], [NO, YES, SOME], NO)
+    there = judged[AT].merge(tables["detection"], on=AT, how="left")
+    read = is_read(there, pd.Series(holm(there["permutation_p_max"].to_numpy())), criteria)
+    return judged.assign(steerable=np.where(measurable, some, NOT_MEASURABLE), read=read).drop(columns="holding")
+
+
+def holding(by_scenario: pd.DataFrame) -> pd.DataFrame:
+    """Per (model, layer) in how many scenarios the rate rises by its own interval, and in which."""
+    rises = (by_scenario["slope_lower"] > 0) & (by_scenario["coherent_rate_change"] > 0)
+    grouped = by_scenario.assign(name=by_scenario["scenario"].where(rises)).groupby(AT)["name"]
+    return grouped.agg(holding="count", holds_in=lambda names: ", ".join(names.dropna())).reset_index()
+
+
+def specific(specificity: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
+    """Per (model, layer) the p of the specificity test, and whether it passes; no rows where nothing was tested."""
+    if specificity.empty:
+        return pd.DataFrame(columns=[*AT, "specificity_p", "specific"]).astype({"layer": int, "specific": "boolean"})
+    passes = (specificity["p"] <= criteria.specificity_p).astype("boolean")
+    return specificity[AT].assign(specificity_p=specificity["p"], specific=passes)
 
 
 def deliberate(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All checks as rows, and the chair's verdict per model.
+    """All checks as rows, and the chair's verdict per model, and what it lacks of GREEN.
 
-    GREEN: detected and, where steering was tested, steerable at a layer, and no check failed (a layer without a trend
-    is no failure). AMBER: one of the two, a failed check, or a steering that could not be measured. RED: neither.
+    GREEN: detected and, where steering was tested, steerable and specific at a layer where it is detected, and no check failed
+    (the trend and the specificity of the other layers apart). AMBER: detected or steerable, if
+    only in some scenarios. RED: neither.
     """
     checks = pd.DataFrame([asdict(check) for rule in CHECKS for check in rule(evidence)])
-    trends = dict(list(evidence.trends.groupby("model")["steerable"])) if len(evidence.trends) else {}
+    trends = dict(list(evidence.trends.groupby("model"))) if len(evidence.trends) else {}
     verdicts = []
     for row in evidence.council.itertuples():
-        steers = steers_at_all(trends.get(row.model))
         own = checks[checks["model"] == row.model]
-        failed = own[(own["status"] == FAIL) & (own["check"] != TREND)]
-        sound = row.detected and steers in (YES, NOT_TESTED) and failed.empty
+        failed = own[(own["status"] == FAIL) & ~own["check"].isin([TREND, SPECIFICITY])]
+        steered = steering_of(trends.get(row.model))
+        why = [*([] if row.detected else ["not detected"]), *steered.pop("why")]
+        found = row.detected or steered["steerable"] in (YES, SOME)
         verdicts.append(
             {
                 "model": row.model,
-                "verdict": "GREEN" if sound else "AMBER" if row.detected or steers == YES else "RED",
+                "verdict": "GREEN" if not why and failed.empty else "AMBER" if found else "RED",
                 "detected": YES if row.detected else NO,
-                "steerable": steers,
+                **steered,
+                "why": "; ".join(why),
                 "failed_checks": ", ".join(failed["role"] + ": " + failed["check"]),
                 "warnings": int((own["status"] == WARN).sum()),
             }
@@ -69,10 +106,32 @@ def deliberate(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
     return checks, pd.DataFrame(verdicts)
 
 
-def steers_at_all(steerable: pd.Series | None) -> str:
-    """Whether a model is steerable at one of its layers, given what is known of each: True, False or missing."""
-    if steerable is None:
-        return NOT_TESTED
-    if steerable.isna().all():
-        return NOT_MEASURABLE
-    return YES if steerable.fillna(False).any() else NO
+def steering_of(trends: pd.DataFrame | None) -> dict[str, Any]:
+    """What is said of a model's steering, at the layer of which most can be said: steerable, specific, and what is lacking."""
+    if trends is None:
+        return {"steerable": NOT_TESTED, "specific": NOT_TESTED, "why": []}
+    best = min(trends.itertuples(), key=lambda row: (RANKED.index(row.steerable), len(lacking(row))))
+    known = best.steerable in (YES, SOME) and pd.notna(best.specific)
+    return {
+        "steerable": best.steerable,
+        "specific": (YES if best.specific else NO) if known else NOT_TESTED,
+        "why": lacking(best),
+    }
+
+
+def lacking(row: Any) -> list[str]:
+    """What a (model, layer) lacks of being steered by a direction that is readable there and does more than chance ones."""
+    at = f"at block {row.layer}"
+    if row.steerable == SOME:
+        return [f"steerable {at} in {row.holds_in} only"]
+    if row.steerable != YES:
+        return [f"steering {at} is {row.steerable}" if row.steerable == NOT_MEASURABLE else f"not steerable {at}"]
+    unspecific = (
+        f"steerable {at}, not shown specific ("
+        + ("not tested" if pd.isna(row.specific) else f"p {row.specificity_p:.3f}")
+        + ")"
+    )
+    return [
+        *([] if pd.notna(row.specific) and row.specific else [unspecific]),
+        *([] if row.read else [f"not detected {at}, where it is steered"]),
+    ]

@@ -32,8 +32,10 @@ class Evidence:
     details: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Metrics that come several times: model, layer, metric, of, estimate, lower, upper."""
     trends: pd.DataFrame = field(default_factory=pd.DataFrame)
+    specificity: pd.DataFrame = field(default_factory=pd.DataFrame)
     controls: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """The trends of the control arms."""
+    """The trends of the random arms."""
+    prompting: pd.DataFrame = field(default_factory=pd.DataFrame)
     rates: pd.DataFrame = field(default_factory=pd.DataFrame)
     success: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Success rates by the deciding scorer, under both rules."""

@@ -12,6 +12,11 @@ def shown_success(success: pd.DataFrame, scorers: Sequence[str]) -> pd.DataFrame
     return success[[pair in wanted for pair in zip(success["rule"], success["scorer"], strict=True)]]
 
 
+def moving(success: pd.DataFrame) -> pd.DataFrame:
+    """The rows in which the rate is not the same at every alpha: the others say nothing."""
+    return success[success["rate_span"] > 0]
+
+
 def selected_details(details: pd.DataFrame, council: pd.DataFrame) -> pd.DataFrame:
     """The rows of each model's selected block."""
     return details.merge(council[["model", "layer"]], on=["model", "layer"])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from probesteer.study.options import alpha_label
 
 PROBE_ARM, BASELINE_ARM = "probe", "baseline"
+RANDOM, FLIPPED = "random", "flipped"  # kinds of control arms; an arm is named "flipped-1"
 PROMPTED_ARMS = {"prompted-positive": "positive", "prompted-negative": "negative"}  # unsteered, under the concept's prompts
 
 
@@ -27,16 +28,31 @@ class Cell(NamedTuple):
         return root / "/".join(parts)
 
 
+def dose_pairs(alphas: Iterable[float], limit: float) -> list[tuple[float, float]]:
+    """The lowest and the highest alpha within +-limit, 0 among them, and the next pair inwards, which may be missing."""
+    within = sorted({0.0, *(alpha for alpha in alphas if abs(alpha) <= limit)})
+    pairs = zip(within[:2], within[:-3:-1], strict=False)
+    return [(low, high) for low, high in pairs if low <= 0 <= high and low < high]
+
+
 def steered_cells(
     model: str, layer: int | str, scenarios: Sequence[str], alphas: Sequence[float], controls: Sequence[str], limit: float
 ) -> list[Cell]:
-    """The cells of a (model, layer) without alpha 0: the probe's, and those of control arms, which stop at |alpha| = limit."""
+    """The cells of a (model, layer) without alpha 0: the probe's, and those of control arms.
+
+    Random directions are steered with over |alpha| <= limit, flipped ones at the doses of `dose_pairs`.
+    """
+    extremes = {alpha for pair in dose_pairs(alphas, limit) for alpha in pair}
+
+    def wanted(arm: str, alpha: float) -> bool:
+        return alpha in extremes if arm.startswith(FLIPPED) else arm == PROBE_ARM or abs(alpha) <= limit
+
     return [
         Cell(arm, model, scenario, layer, alpha)
         for arm in (PROBE_ARM, *controls)
         for scenario in scenarios
         for alpha in alphas
-        if alpha != 0 and (arm == PROBE_ARM or abs(alpha) <= limit)
+        if alpha != 0 and wanted(arm, alpha)
     ]
 
 

@@ -48,8 +48,8 @@ class Study(Options):
     """Doses of the direction; the grid holds 0."""
     alpha_unit: Literal["absolute", "separation", "residual"] = "separation"
     """Unit of alpha: the training class separation at the site, its mean residual norm, or the unit direction (absolute)."""
-    samples: Count = 5
-    """Generations per cell."""
+    samples: Count = 20
+    """Generations per cell; `probesteer check` says what change so many find."""
     sampling: Sampling = Sampling()
     """Temperature, top-p, top-k and token limit."""
     positions: Literal["all", "response"] = "all"
@@ -61,7 +61,7 @@ class Study(Options):
     ablations: Annotated[int, Field(ge=0, le=MOST_ABLATIONS)] = 3
     """Draws of the lexical ablation, where the pairs have a word list: every text is captured that many times more."""
     controls: Controls = Controls()
-    """Directions that are steered with beside the probe's, over the alphas of the trend range."""
+    """Directions that are steered with beside the probe's, at alphas of the trend range."""
     pooling: Literal["mean", "last", "response"] = "mean"
     """A text's vector: the mean over its tokens, its last token, or the mean where it stands as the answer to its scenario."""
     max_text_tokens: Count | None = None
@@ -192,6 +192,20 @@ class Study(Options):
         for model in self.steered:
             grids.setdefault(tuple(self.alphas_of(model)), []).append(model.name)
         return grids
+
+    @property
+    def trend_tests(self) -> int:
+        """The (model, layer) over which Holm's correction of the trends goes."""
+        return sum(len(self.steering_layers_of(model)) for model in self.models)
+
+    @property
+    def trend_permutations(self) -> int:
+        """Permutations of a trend's test: enough that the least p passes its bar after Holm's correction, with room to spare.
+
+        In powers of ten, so that one more model seldom changes what the others are tested with.
+        """
+        enough = (count for count in (2_000, 20_000, 200_000) if 2 * self.trend_tests <= self.criteria.trend_p * (count + 1))
+        return next(enough, 2_000_000)
 
     def digest(self) -> str:
         """SHA-256 of every setting."""

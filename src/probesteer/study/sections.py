@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from probesteer.study.cells import FLIPPED, RANDOM
 from probesteer.study.model import Model
 from probesteer.study.options import GENERATOR_PATTERN, URL_PATTERN, Count, Options, Share, unique
 
@@ -87,16 +88,19 @@ class Writing(Options):
 
 
 class Controls(Options):
-    """Directions of the probe's length that should do nothing: orthogonal to it and, on organisms, to the planted one."""
+    """Directions that are steered with beside the probe's, by pushes of the same length."""
 
     random: Annotated[int, Field(ge=0, le=MOST_CONTROLS)] = 2
-    """Random unit directions."""
-    shuffled: Annotated[int, Field(ge=0, le=MOST_CONTROLS)] = 1
-    """Directions fitted with the labels of a random half of the training groups flipped."""
+    """Random ones, orthogonal to the probe's and, on organisms, to the planted one: what any push does, not judged."""
+    flipped: Annotated[int, Field(ge=0, le=MOST_CONTROLS)] = 19
+    """Refitted with the labels of a random half of the training groups flipped, for the test of specificity.
+
+    9 are the fewest that can show it; 0 leaves the test out, and "steerable" is then not shown specific.
+    """
 
     def arms(self) -> list[str]:
         """Their names in paths and tables."""
-        counts = {"random": self.random, "shuffled": self.shuffled}
+        counts = {RANDOM: self.random, FLIPPED: self.flipped}
         return [f"{kind}-{number}" for kind, count in counts.items() for number in range(1, count + 1)]
 
 
@@ -118,7 +122,9 @@ class Criteria(Options):
     trend_p: Share = 0.05
     """Most stratified permutation p of the trend, Holm-corrected over models and layers."""
     rate_change: Share = 0.2
-    """Least change of the positive rate from the lowest to the highest alpha of the trend range."""
+    """Least change, from the lowest to the highest alpha of the trend range, of the rate and of that among coherent texts."""
+    specificity_p: Share = 0.05
+    """Most p of the probe's rate change among those of directions refitted on flipped labels."""
     baseline_coherent: Share = 0.5
     """Least coherent share of unsteered texts; below it no steering verdict is given."""
 
