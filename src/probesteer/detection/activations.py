@@ -25,7 +25,7 @@ from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 from probesteer.study.options import EMBEDDINGS
 
-NUMERICS = 3  # bump by hand when the same inputs give other activations
+NUMERICS = 4  # bump by hand when the same inputs give other activations
 TEXT_COLUMNS = {"positive": pa.bool_(), "cluster": pa.string(), "ablation": pa.int32(), "text": pa.string()}
 OPTIONAL_COLUMNS = ["generator", "voice", "cluster", "ablation", "text"]
 ROW_COLUMNS = {"id": "text", "scenario": "text", "split": "text", "positive": "bool"}
