@@ -154,8 +154,9 @@ def row_groups(windows: Iterable[Any], rows: Sequence[Row], layers: Sequence[int
         part = list(islice(rest, len(window.norms)))
         columns: dict[str, pa.Array] = {
             name: pa.array([getattr(row.pair, name) for row in part], pa.string())
-            for name in ("id", "scenario", "split", "voice", "generator")
+            for name in ("id", "scenario", "split", "voice")
         }
+        columns["generator"] = pa.array([row.pair.generator_of(row.positive) for row in part], pa.string())
         for name, kind in TEXT_COLUMNS.items():
             columns[name] = pa.array([getattr(row, name) for row in part], kind)
         for index, layer in enumerate(layers):

@@ -18,6 +18,7 @@ from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, Reso
 
 JUDGE_PREFIX = "judge."  # of a judge's name in paths
 MOST_ABLATIONS = 1000  # draws
+PERMUTATION_STEPS = (1000, 2000, 5000, 10_000, 20_000, 50_000)
 
 
 class Study(Options):
@@ -151,6 +152,15 @@ class Study(Options):
         """The blocks at which a model is steered, in order."""
         given = self.steering_layers if model.steering_layers is None else model.steering_layers
         return _blocks(given, model)
+
+    @property
+    def permutations(self) -> int:
+        """Label permutations of a detection: what makes the least p, times the models, a fifth of the bar; in steps.
+
+        So a further model re-runs no other one's detection, unless it takes the study over a step.
+        """
+        needed = 5 * len(self.models) / max(self.criteria.permutation_p, 1e-9)
+        return next((count for count in PERMUTATION_STEPS if count >= needed), PERMUTATION_STEPS[-1])
 
     def layers_of(self, model: Model) -> list[int]:
         """Probed layers: the detection layers and the steering layers, in order."""
