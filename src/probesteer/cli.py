@@ -80,6 +80,10 @@ def check(
         if lines := problems(found):
             raise InputError("\n".join(lines))
         unchecked = [f"{finding.model}: {finding.what}" for finding in found if finding.status == UNKNOWN]
+    from probesteer.plan import out_of_reach
+
+    if design := out_of_reach(study):
+        print(f"DESIGN: {design}")
     cells = sum(len(cells) for model in study.models for cells in study.jobs_cells(model))
     print(f"study {study.study}: {len(study.models)} models, {cells} steering cells, concept {study.concept}; no problem found")
     if unchecked:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-from probesteer.concepts.data import activations_path, pair_sets
+from probesteer.concepts.data import activations_path, pair_set, pair_sets
 from probesteer.files.tables import read_cost
 from probesteer.study.cells import Cell
 from probesteer.study.experiment import Study
@@ -101,6 +101,31 @@ def cell_seconds(study: Study, model: Model, cells: int, done: Sequence[Cell]) -
     step = BYTES_PER_WEIGHT[model.dtype] * parameters / BANDWIDTH + STEP_OVERHEAD
     batches = -(-cells * study.samples // study.resources.batch_rows)
     return tokens * step * batches / max(1, cells), ASSUMED
+
+
+def least_p(study: Study) -> float:
+    """The least permutation p, Holm-corrected over the models, that a detection of the study can have: 1 is none at all.
+
+    A permutation keeps or flips each cluster of near-duplicate pairs, and to flip them all changes nothing.
+    """
+    from probesteer.concepts.duplicates import near_duplicate_clusters
+
+    pairs = [(pair.positive, pair.negative) for pair in pair_set(study).load()]
+    one_of_all = 2.0 ** (1 - len(set(near_duplicate_clusters(pairs))))
+    return min(1.0, len(study.models) * max(1 / (study.permutations + 1), one_of_all))
+
+
+def out_of_reach(study: Study) -> str | None:
+    """Why no model of the study can be detected, if its least p is above its bar; nothing where its pairs are not there yet."""
+    if not study.pairs_path.exists():
+        return None
+    least, bar = least_p(study), study.criteria.permutation_p
+    if least <= bar:
+        return None
+    return (
+        f"no model can be detected: with {len(study.models)} models and these pairs the least corrected permutation p is "
+        f"{least:.2g}, above criteria.permutation_p = {bar:g}; take more pairs, or fewer models in one study"
+    )
 
 
 def plan_study(study: Study) -> list[Plan]:
