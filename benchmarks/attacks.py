@@ -12,6 +12,7 @@ from probesteer.behaviour.changes import mean_change, paired_change
 from probesteer.behaviour.effects import success_rates
 from probesteer.behaviour.specificity import compared
 from probesteer.behaviour.trends import centred_ranks, mean_interval, trends
+from probesteer.study.experiment import PERMUTATION_STEPS
 
 Run = Callable[[partial, int], list]
 ARMS = 19
@@ -40,7 +41,9 @@ def chance(seed: int, spread: float, noise: float) -> bool:
     """The probe and the flipped directions move the rate by a sign and size of chance: steerable by its rate, and specific."""
     rng = np.random.default_rng(seed)
     change = np.clip(rng.normal(0, spread, ARMS + 1), -0.9, 0.9)
-    seen = rng.binomial(100, np.clip(np.column_stack([0.5 - change / 2, 0.5 - change / 4, 0.5 + change / 4, 0.5 + change / 2]), 0, 1))
+    seen = rng.binomial(
+        100, np.clip(np.column_stack([0.5 - change / 2, 0.5 - change / 4, 0.5 + change / 4, 0.5 + change / 2]), 0, 1)
+    )
     rates = pd.DataFrame(seen / 100 + noise * rng.standard_normal(seen.shape), columns=[-5.0, -3.0, 3.0, 5.0]).clip(0, 1)
     rates.index = ["probe", *(f"flipped-{number}" for number in range(ARMS))]
     found = compared(rates, [(-5.0, 5.0), (-3.0, 3.0)])
@@ -54,7 +57,7 @@ def true(seed: int, change: float, samples: int = 20) -> bool:
 
 def family(seed: int, cells: int) -> bool:
     """A perfect cell among many, with the permutations that a study of that size takes."""
-    count = next(count for count in (2_000, 20_000, 200_000) if 2 * cells <= 0.05 * (count + 1))
+    count = next(count for count in PERMUTATION_STEPS if count >= 100 * cells)
     return trends(sweep(seed, changes=[0.9] * 5), 5.0, seed, count)["p"].item() * cells <= 0.05
 
 
@@ -65,8 +68,10 @@ NULLS = {
     "one scenario of two moves by .9": partial(private, scenarios=2),
     "one scenario of three moves by .9": partial(private, scenarios=3),
     "one scenario of five moves by .9": partial(private, scenarios=5),
-    "probe and flipped directions move by chance, sd .2 (steerable by its rate, and specific)": partial(chance, spread=0.2, noise=0.0),
-    "the same, sd .5, most doses saturated": partial(chance, spread=0.5, noise=0.0),
+    "probe and flipped directions move by chance, sd .2 (steerable by its rate, and specific)": partial(
+        chance, spread=0.2, noise=0.0
+    ),
+    "the same, sd .8: most doses saturated": partial(chance, spread=0.8),
 }
 TRUE = {
     "a change of .2 in five scenarios, 20 samples": partial(true, change=0.2),

@@ -12,49 +12,66 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binom, norm
+from attacks import attacks, change_intervals, published
+from scipy.stats import beta, binom, norm
 
-from probesteer.behaviour.effects import dose_response, success_rates
-from probesteer.behaviour.trends import trends
 from probesteer.detection.design import Design
-from probesteer.detection.heldout import measure
+from probesteer.detection.heldout import dprime, measure, separation
 from probesteer.detection.selection import PERMUTATIONS, select
 from probesteer.directions.methods import mean_difference
-from probesteer.report.council import deliberate, judge_trends, select_layers
+from probesteer.report.council import deliberate, select_layers
 from probesteer.report.evidence import Evidence
-from probesteer.stats import auroc_interval
+from probesteer.stats import auroc_interval, jackknife_interval, share_interval
 from probesteer.study.sections import Criteria
 
-LAYERS, SCENARIOS = 4, 4
+LAYERS, SCENARIOS = 4, 5
 LEVELS = (0.01, 0.05, 0.1)
 
 
 def pairs(
-    clusters: int, copies: int, hidden: int, effect: float, rng: np.random.Generator
+    clusters: int,
+    copies: int,
+    hidden: int,
+    effect: float,
+    rng: np.random.Generator,
+    scenarios: int = SCENARIOS,
+    private: bool = False,
 ) -> tuple[dict[int, np.ndarray], Design]:
     """Activations by layer, and the design, of pairs that come in `copies` near-duplicates.
 
-    The class means differ by `effect` standard deviations along one axis of every layer; a pair shares a context, and the
-    copies of a pair share nine tenths of their variance.
+    The class means differ by `effect` standard deviations along one axis of every layer, or, if `private`, along a random
+    direction of each scenario's own; a pair shares a context, and the copies of a pair share nine tenths of their variance.
     """
     cluster = np.repeat(np.arange(clusters), 2 * copies)
     labels = np.tile([True, False], clusters * copies)
     base = cluster * 2 + ~labels  # copies of one side
-    layers = {}
+    scenario, layers = (cluster // 2) % scenarios, {}
     for layer in range(LAYERS):
         context = rng.standard_normal((clusters, hidden))[cluster]
         shared = rng.standard_normal((2 * clusters, hidden))[base]
         noise = rng.standard_normal((len(labels), hidden))
         own = np.sqrt(0.9) * shared + np.sqrt(0.1) * noise if copies > 1 else noise
         layers[layer] = np.sqrt(0.5) * (context + own)
-        layers[layer][:, 0] += effect * labels
-    return layers, Design(labels, cluster, cluster % 2 == 0, (cluster // 2) % SCENARIOS)
+        if private:
+            axes = rng.standard_normal((scenarios, hidden))
+            layers[layer] += effect * labels[:, None] * (axes / np.linalg.norm(axes, axis=1, keepdims=True))[scenario]
+        else:
+            layers[layer][:, 0] += effect * labels
+    return layers, Design(labels, cluster, cluster % 2 == 0, scenario)
 
 
-def judged(seed: int, clusters: int, copies: int, hidden: int, effect: float) -> dict[str, float]:
+def judged(
+    seed: int,
+    clusters: int,
+    copies: int,
+    hidden: int,
+    effect: float,
+    scenarios: int = SCENARIOS,
+    private: bool = False,
+) -> dict[str, float]:
     """One data set through selection, evaluation and the council."""
     rng = np.random.default_rng([seed, clusters, copies, hidden, int(100 * effect)])
-    layers, design = pairs(clusters, copies, hidden, effect, rng)
+    layers, design = pairs(clusters, copies, hidden, effect, rng, scenarios, private)
     chosen = select(layers, design, seed)
     result = measure(layers[chosen.layer], design, chosen.by_layer[chosen.layer], seed)
     row = {"model": "m", "layer": chosen.layer}
@@ -64,15 +81,23 @@ def judged(seed: int, clusters: int, copies: int, hidden: int, effect: float) ->
     selection = {"model": "m", "selected_layer": chosen.layer, "selection_p": chosen.p, "nested_auroc": chosen.nested_auroc}
     detection = pd.DataFrame([row])
     council = select_layers(detection, pd.DataFrame([selection]), Criteria())
-    verdict = deliberate(Evidence(Criteria(), council, detection))[1].iloc[0]
+    detected = bool(council["detected"].iloc[0])  # without which nothing is GREEN
+    green = detected and deliberate(Evidence(Criteria(), council, detection))[1]["verdict"].iloc[0] == "GREEN"
     direction, _ = mean_difference(*design.sides(layers[chosen.layer]))
-    return {"p": chosen.p, "green": verdict["verdict"] == "GREEN", "auroc": row["auroc"], "cosine": float(direction[0])}
+    return {
+        "p": chosen.p,
+        "detected": detected,
+        "green": green,
+        "auroc": row["auroc"],
+        "left_out": row["out_of_scenario_auroc"],
+        "cosine": float(direction[0]),
+    }
 
 
 def noise(sets: int) -> Iterator[str]:
-    """Pure noise: GREEN verdicts, and whether p is uniform."""
-    yield "| clusters | copies | hidden | data sets | GREEN | P(p <= .01) | P(p <= .05) | P(p <= .10) | mean AUROC |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    """Pure noise: "detected" and GREEN, and whether p is uniform."""
+    yield "| clusters | copies | hidden | data sets | detected | GREEN | P(p <= .01) | P(p <= .05) | P(p <= .10) | mean AUROC |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     grid = list(itertools.product((8, 12, 30, 60), (1, 3), (16, 256)))
     each = -(-sets // len(grid))
     everything: dict[bool, list[dict[str, float]]] = {True: [], False: []}
@@ -90,8 +115,8 @@ def noise(sets: int) -> Iterator[str]:
 
 def noise_row(name: str, found: list[dict[str, float]]) -> str:
     shares = [f"{np.mean([one['p'] <= level for one in found]):.3f}" for level in LEVELS]
-    green, area = (np.mean([one[key] for one in found]) for key in ("green", "auroc"))
-    return f"| {name} | {len(found)} | {green:.3f} | {' | '.join(shares)} | {area:.3f} |"
+    detected, green, area = (np.mean([one[key] for one in found]) for key in ("detected", "green", "auroc"))
+    return f"| {name} | {len(found)} | {detected:.3f} | {green:.3f} | {' | '.join(shares)} | {area:.3f} |"
 
 
 def binomial_range(count: int, share: float) -> str:
@@ -101,71 +126,90 @@ def binomial_range(count: int, share: float) -> str:
 
 def planted(sets: int) -> Iterator[str]:
     """A planted direction: power of the verdict, and the probe's cosine with it."""
-    yield "| d' | pairs (half train) | hidden | data sets | GREEN | p <= .05 | mean AUROC | mean cosine |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| d' | pairs (half train) | hidden | data sets | detected | GREEN | p <= .05 | mean AUROC | mean cosine |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     grid = list(itertools.product((1.0, 2.0, 3.0, 4.0), (30, 70, 140), (64, 512)))
     for effect, count, hidden in grid:
         found = run(partial(judged, clusters=count, copies=1, hidden=hidden, effect=effect), -(-sets // len(grid)))
-        green, significant, area, cosine = (
+        detected, green, significant, area, cosine = (
             np.mean([one["p"] <= 0.05 if key == "p" else one[key] for one in found])
-            for key in ("green", "p", "auroc", "cosine")
+            for key in ("detected", "green", "p", "auroc", "cosine")
         )
-        shares = f"{green:.2f} | {significant:.2f} | {area:.3f} | {cosine:.2f}"
+        shares = f"{detected:.2f} | {green:.2f} | {significant:.2f} | {area:.3f} | {cosine:.2f}"
         yield f"| {effect:g} | {count} | {hidden} | {len(found)} | {shares} |"
 
 
-def covered(seed: int, count: int, area: float, correlation: float) -> tuple[bool, bool]:
-    """Whether the interval of one data set holds the true AUROC, and whether its AUROC is 1."""
-    rng = np.random.default_rng([seed, count, int(1000 * area), int(10 * correlation)])
-    context = np.repeat(rng.standard_normal(count), 2)
-    labels = np.tile([True, False], count)
-    scores = np.sqrt(correlation) * context + np.sqrt(1 - correlation) * rng.standard_normal(2 * count)
-    scores += np.sqrt(2) * norm.ppf(area) * labels
-    estimate, lower, upper = auroc_interval(scores, labels, np.repeat(np.arange(count), 2))
-    return lower <= area <= upper, estimate == 1
+def private(sets: int) -> Iterator[str]:
+    """60 pairs, half of them for training, each scenario with a random direction of its own: nothing holds in another one."""
+    yield "| scenarios | hidden | d' | data sets | AUROC | out of scenario | detected | at most | GREEN |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for scenarios, hidden, effect in itertools.product((2, 3, 5), (64, 256), (4.0, 6.0)):
+        own = partial(judged, clusters=60, copies=1, hidden=hidden, effect=effect, scenarios=scenarios, private=True)
+        found = pd.DataFrame(run(own, sets))
+        means = " | ".join(f"{found[key].mean():.3f}" for key in ("auroc", "left_out", "detected"))
+        most = binomial_upper(int(found["detected"].sum()), sets)
+        yield f"| {scenarios} | {hidden} | {effect:g} | {sets} | {means} | {most:.3f} | {found['green'].mean():.3f} |"
 
 
-def intervals(sets: int) -> Iterator[str]:
-    """Scores from a fixed direction: coverage of the 95 % interval."""
-    yield "| pairs | true AUROC | correlation within pairs | data sets | covered | sets at AUROC 1 |"
-    yield "|---|---|---|---|---|---|"
-    for count, area, correlation in itertools.product((15, 35, 100), (0.7, 0.9, 0.99), (0.0, 0.5)):
-        found = [covered(seed, count, area, correlation) for seed in range(sets)]
-        inside, perfect = np.mean(found, axis=0)
-        yield f"| {count} | {area} | {correlation} | {sets} | {inside:.3f} | {perfect:.3f} |"
+def binomial_upper(hits: int, count: int) -> float:
+    """The upper end of the 95 % interval of a share, one-sided (Clopper and Pearson)."""
+    return 1.0 if hits == count else float(beta.ppf(0.95, hits + 1, count - hits))
 
 
-def steered(seed: int, change: float) -> dict[str, float]:
-    """Generations of five scenarios, 20 samples that share random numbers over 7 alphas; the rate rises by `change` in all.
+KINDS = ("independent", "pairs", "copies", "unequal")
+TRUE = {"auroc": (0.7, 0.9, 0.97), "dprime": (1.5, 3.0), "separation": (2.0,), "accuracy": (0.8, 0.9)}
 
-    With no change, the outcomes of a (scenario, sample) are shuffled over alpha.
+
+def clustered(kind: str, count: int, effect: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of variance 1 whose sides differ by `effect`, labels and clusters (texts,) of `count` pairs or clusters of pairs.
+
+    independent: no text says anything of another; pairs: texts of a pair share half of their variance; copies: three
+    near-duplicates of each pair share nine tenths; unequal: one to eight such copies, most clusters having one or two.
     """
-    rng = np.random.default_rng([seed, int(100 * change)])
-    alphas = np.array([-5.0, -3, -1, 0, 1, 3, 5])
-    rows = []
-    for scenario, base in enumerate((0.3, 0.4, 0.5, 0.6, 0.7)):
-        rates = np.clip(base + change * (np.arange(7) - 3) / 6, 0.01, 0.99)
-        for sample in range(20):
-            shared = 0.7 * rng.standard_normal() + np.sqrt(0.51) * rng.standard_normal(7)
-            positive = shared < norm.ppf(rates)
-            positive = positive if change else rng.permutation(positive)
-            rows += [(f"s{scenario}", alpha, sample, hit) for alpha, hit in zip(alphas, positive, strict=True)]
-    scores = pd.DataFrame(rows, columns=["scenario", "alpha", "sample", "positive"])
-    scores = scores.assign(model="m", layer=0, negative=~scores["positive"], coherent=True, coherent_published=True)
-    verdict = judge_trends(trends(scores, 5.0, seed), dose_response(scores), Criteria()).iloc[0]
-    rules = {rule: success_rates(scores, rule)["success_rate"].mean() for rule in ("published", "strict")}
-    return {"steerable": verdict["steerable"], "p": verdict["p"], **rules}
+    sizes = np.ones(count, dtype=int) if kind in KINDS[:2] else np.full(count, 3)
+    sizes = np.minimum(rng.geometric(0.4, count), 8) if kind == "unequal" else sizes
+    cluster = np.repeat(np.arange(count), 2 * sizes)
+    labels = np.arange(len(cluster)) % 2 == 0
+    share = {"independent": (0.0, 0.0), "pairs": (0.5, 0.0)}.get(kind, (0.4, 0.5))  # of the pair, of its side
+    parts = rng.standard_normal(count)[cluster], rng.standard_normal((count, 2))[cluster, labels.astype(int)]
+    own = np.stack([*parts, rng.standard_normal(len(cluster))])
+    return np.sqrt([*share, 1 - sum(share)]) @ own + effect * labels, labels, cluster
 
 
-def steering(sets: int) -> Iterator[str]:
-    """Exchangeable generations, and a true dose-response."""
-    yield "| change from lowest to highest alpha | data sets | steerable | p <= .05 | published success | strict success |"
-    yield "|---|---|---|---|---|---|"
-    for change in (0.0, 0.2, 0.4, 0.6):
-        found = pd.DataFrame(run(partial(steered, change=change), sets))
-        name = f"{change}" if change else "0 (alpha shuffled within scenario and sample)"
-        values = found["steerable"].mean(), (found["p"] <= 0.05).mean(), found["published"].mean(), found["strict"].mean()
-        yield f"| {name} | {sets} | " + " | ".join(f"{value:.3f}" for value in values) + " |"
+def interval(
+    metric: str, scores: np.ndarray, labels: np.ndarray, groups: np.ndarray, threshold: float
+) -> tuple[float, float, float]:
+    """A metric with its interval, as a detection has it."""
+    if metric == "auroc":
+        return auroc_interval(scores, labels, groups)
+    if metric == "accuracy":
+        return share_interval((scores > threshold) == labels, groups)
+    of = {"separation": separation, "dprime": dprime}[metric]
+    return jackknife_interval(lambda kept: of(scores[kept], labels[kept]), groups)
+
+
+def covered(seed: int, kind: str, count: int) -> dict[str, float]:
+    """Whether each interval of one data set holds the truth, by metric and truth."""
+    found = {}
+    for metric, truths in TRUE.items():
+        for truth in truths:
+            rng = np.random.default_rng([seed, count, KINDS.index(kind), int(1000 * truth)])
+            effect = {"auroc": np.sqrt(2) * norm.ppf(truth), "accuracy": 2 * norm.ppf(truth)}.get(metric, truth)
+            scores, labels, groups = clustered(kind, count, effect, rng)
+            _, lower, upper = interval(metric, scores, labels, groups, effect / 2)
+            found[f"{metric} {truth:g}"] = float(lower <= truth <= upper)
+    return found
+
+
+def coverage(sets: int) -> Iterator[str]:
+    """Scores from a fixed direction: how often the 95 % interval of every metric holds the truth."""
+    names = [f"{metric} {truth:g}" for metric, truths in TRUE.items() for truth in truths]
+    yield f"| clusters | count | data sets | {' | '.join(names)} | least | most |"
+    yield "|---" * (len(names) + 5) + "|"
+    for kind, count in itertools.product(KINDS, (10, 15, 30, 100)):
+        shares = pd.DataFrame(run(partial(covered, kind=kind, count=count), sets)).mean()
+        cells = [f"{share:.3f}" for share in (*shares[names], shares.min(), shares.max())]
+        yield f"| {kind} | {count} | {sets} | {' | '.join(cells)} |"
 
 
 def run(one: partial, sets: int) -> list:
@@ -184,7 +228,16 @@ def speed(_sets: int) -> Iterator[str]:
     yield f"{PERMUTATIONS} permutations, 32 layers, 100 texts, 4096 dimensions: {time.perf_counter() - started:.1f} seconds"
 
 
-TASKS = {"speed": speed, "detection": noise, "intervals": intervals, "planted": planted, "steering": steering}
+TASKS = {
+    "speed": speed,
+    "detection": noise,
+    "coverage": coverage,
+    "planted": planted,
+    "private": private,
+    "attacks": partial(attacks, run),
+    "changes": partial(change_intervals, run),
+    "success": partial(published, run),
+}
 
 
 def main() -> None:

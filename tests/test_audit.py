@@ -18,10 +18,10 @@ from probesteer.concepts.words import ablate, load_words
 from probesteer.detection.activations import cache_rows, read_layer
 from probesteer.detection.design import Design
 from probesteer.detection.heldout import evaluate
-from probesteer.detection.robustness import left_out, residualised
+from probesteer.detection.robustness import left_out, residualised, scored
 from probesteer.detection.selection import PERMUTATIONS, merged_folds, select
 from probesteer.detection.summary import detection_rows
-from probesteer.detection.surface import form, surface_aurocs
+from probesteer.detection.surface import form, surface_scores
 from probesteer.directions.controls import control_directions
 from probesteer.directions.methods import METHODS, mean_difference
 from probesteer.directions.probe import Probe
@@ -32,10 +32,11 @@ from probesteer.lm.hooks import steering
 from probesteer.lm.load import render_prompt
 from probesteer.lm.preflight import preflight
 from probesteer.lm.request import Request, push_rows
-from probesteer.report.checks import devil_leak, engineer_variance
+from probesteer.report.checks import engineer_variance
 from probesteer.report.evidence import Evidence
 from probesteer.report.history import add_report, read_reports, reassess, report_of
 from probesteer.report.published import replication
+from probesteer.report.sceptic import devil_leak
 from probesteer.stats import auroc_interval
 from probesteer.study.load import load_study
 from probesteer.study.model import Model
@@ -102,7 +103,7 @@ def test_the_accuracy_threshold_comes_from_training_projections():
 
 def test_auroc_has_a_clustered_interval_and_a_bound_at_one():
     labels = np.tile([True, False], 15)
-    assert auroc_interval(labels * 1.0, labels, np.repeat(np.arange(15), 2))[1] == pytest.approx(0.05 ** (1 / 7))
+    assert auroc_interval(labels * 1.0, labels, np.repeat(np.arange(15), 2))[1] == pytest.approx(0.9065, abs=1e-4)
     rng = np.random.default_rng(0)
     scores = np.repeat(rng.standard_normal(20), 2) + 0.1 * rng.standard_normal(40) + np.tile([0.3, 0], 20)
     paired = auroc_interval(scores, np.tile([True, False], 20), np.repeat(np.arange(20), 2))
@@ -136,11 +137,11 @@ def test_surface_baselines_stand_beside_the_probe_and_a_telling_keyword_cannot_b
     said = [f"{' '.join(rng.permutation(fillers))} {words[i % 2]}" for i in range(80)]
     labels, groups = np.tile([True, False], 40), np.repeat(np.arange(40), 2)
     design = Design(labels, groups, groups % 2 == 0, groups)
-    found = surface_aurocs(said, design, words)
-    assert found["keyword count"][0] == found["TF-IDF of words"][0] == 1.0
-    assert 0.2 < found["length"][0] < 0.8
+    found = {name: scored(scores, design).estimate for name, scores in surface_scores(said, design, words).items()}
+    assert found["keyword count"] == found["TF-IDF of words"] == 1.0
+    assert 0.2 < found["length"] < 0.8
     blurred = [ablate(text, words, str(i))[0] for i, text in enumerate(said)]
-    assert surface_aurocs(blurred, design, words)["keyword count"][0] < 0.8
+    assert scored(surface_scores(blurred, design, words)["keyword count"], design).estimate < 0.8
 
 
 def test_splits_are_grouped_by_scenario_and_near_duplicate_cluster_and_scenarios_and_generators_are_left_out():
@@ -157,7 +158,7 @@ def test_splits_are_grouped_by_scenario_and_near_duplicate_cluster_and_scenarios
         ("without_generator", "two"),
     }
     assert all(row["estimate"] > 0.9 and row["lower"] < row["estimate"] for row in rows)
-    for leaks, status in ((0, "PASS"), (2, "WARN"), (9, "FAIL")):
+    for leaks, status in ((0, "PASS"), (2, "WARN"), (3, "FAIL")):
         council = pd.DataFrame([{"model": "m", "leaking_groups": leaks, "test_groups": 30}])
         assert [check.status for check in devil_leak(Evidence(Criteria(), council, pd.DataFrame()))] == [status]
 

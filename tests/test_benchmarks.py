@@ -45,12 +45,12 @@ def test_the_gpu_benchmark_runs_small_on_a_cpu():
 
 def test_the_calibration_runs_small():
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks/calibration.py", "detection", "intervals", "steering", "--sets", "8"],
+        [sys.executable, ROOT / "benchmarks/calibration.py", "detection", "coverage", "private", "steering", "--sets", "8"],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert {"### detection", "### intervals", "### steering"} <= set(done.stdout.splitlines())
+    assert {"### detection", "### coverage", "### private", "### steering"} <= set(done.stdout.splitlines())
     assert "nan" not in done.stdout
 
 

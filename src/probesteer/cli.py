@@ -68,7 +68,7 @@ def check(
     static: Annotated[bool, typer.Option("--static", help="Only what files say: no hub, disk or GPU is asked.")] = False,
 ) -> None:
     """Check a study, its concept and, with the hub, disk and GPU, its models."""
-    from probesteer.plan import steering_power
+    from probesteer.behaviour.power import steering_power
 
     study = check_study(load_study(*configfile or []))
     unchecked = ["whether the models can be had and run"] if static else []
@@ -82,6 +82,10 @@ def check(
         if lines := problems(found):
             raise InputError("\n".join(lines))
         unchecked = [f"{finding.model}: {finding.what}" for finding in found if finding.status == UNKNOWN]
+    from probesteer.plan import out_of_reach
+
+    if design := out_of_reach(study):
+        print(f"DESIGN: {design}")
     cells = sum(len(cells) for model in study.models for cells in study.jobs_cells(model))
     print(f"study {study.study}: {len(study.models)} models, {cells} steering cells, concept {study.concept}; no problem found")
     print(*steering_power(study), sep="\n", end="\n" * bool(study.steered))

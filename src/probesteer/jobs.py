@@ -31,7 +31,7 @@ def probe_settings(study: Study, model: Model) -> Settings:
 
 
 def detect_settings(study: Study, model: Model) -> Settings:
-    return {"layers": study.layers_of(model), "seed": study.seed}
+    return {"layers": study.layers_of(model), "seed": study.seed, "permutations": study.detection_permutations}
 
 
 def baseline_settings(study: Study, model: Model) -> Settings:

@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from math import isnan
 from statistics import median
 from typing import NamedTuple
 
-from probesteer.behaviour.power import least_change
-from probesteer.concepts.data import activations_path, pair_sets
+from probesteer.concepts.data import activations_path, pair_set, pair_sets
 from probesteer.files.tables import read_cost
 from probesteer.study.cells import Cell
 from probesteer.study.experiment import Study
@@ -106,6 +103,31 @@ def cell_seconds(study: Study, model: Model, cells: int, done: Sequence[Cell]) -
     return tokens * step * batches / max(1, cells), ASSUMED
 
 
+def least_p(study: Study) -> float:
+    """The least permutation p, Holm-corrected over the models, that a detection of the study can have: 1 is none at all.
+
+    A permutation keeps or flips each cluster of near-duplicate pairs, and to flip them all changes nothing.
+    """
+    from probesteer.concepts.duplicates import near_duplicate_clusters
+
+    pairs = [(pair.positive, pair.negative) for pair in pair_set(study).load()]
+    one_of_all = 2.0 ** (1 - len(set(near_duplicate_clusters(pairs))))
+    return min(1.0, len(study.models) * max(1 / (study.detection_permutations + 1), one_of_all))
+
+
+def out_of_reach(study: Study) -> str | None:
+    """Why no model of the study can be detected, if its least p is above its bar; nothing where its pairs are not there yet."""
+    if not study.pairs_path.exists():
+        return None
+    least, bar = least_p(study), study.criteria.permutation_p
+    if least <= bar:
+        return None
+    return (
+        f"no model can be detected: with {len(study.models)} models and these pairs the least corrected permutation p is "
+        f"{least:.2g}, above criteria.permutation_p = {bar:g}; take more pairs, or fewer models in one study"
+    )
+
+
 def plan_study(study: Study) -> list[Plan]:
     """The plans of all models, in order."""
     sets = pair_sets(study).values()
@@ -127,25 +149,6 @@ def shared_jobs(study: Study, plans: Sequence[Plan]) -> int:
     new = sum(not path.exists() for path in files)
     left = new + sum(plan.jobs + plan.light_jobs for plan in plans)
     return new + 2 if left or not (paths.report / PAGE).exists() else 0
-
-
-def steering_power(study: Study) -> list[str]:
-    """What change of the rate the study would find, a line per distinct one, and what its design cannot show at all."""
-    lines, tried = [], 1 / (2 * (study.controls.flipped + 1))
-    for change, models in groupby(
-        sorted((least_change(study, model), model.name) for model in study.steered), lambda one: one[0]
-    ):
-        names = ", ".join(name for _, name in models)
-        size = f"{len(study.scenario_names())} scenarios of {study.samples} samples"
-        found = "no change of the rate up to 0.95 is" if isnan(change) else f"a change of the rate of {change:.2f} is"
-        lines.append(f"power: with {size}, {found} called steerable and specific in 80 % of studies ({names})")
-    if study.steered and not study.controls.flipped:
-        lines.append("power: controls.flipped is 0, so nothing can be shown specific, and no verdict on steering is GREEN")
-    elif study.steered and tried > study.criteria.specificity_p:
-        lines.append(
-            f"power: {study.controls.flipped} flipped directions cannot reach p {study.criteria.specificity_p}; 9 reach 0.05"
-        )
-    return lines
 
 
 def render_plan(study: Study, plans: Sequence[Plan], gpus: int) -> str:

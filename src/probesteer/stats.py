@@ -1,6 +1,9 @@
-"""Estimators: AUROC and its interval, cluster bootstrap, permutation p-values, Holm's correction, trends."""
+"""Estimators: AUROC, means and shares with intervals over clusters, permutation p-values, Holm's correction."""
+
+from collections.abc import Callable
 
 import numpy as np
+from scipy.special import expit, logit
 from scipy.stats import norm, rankdata, t
 
 LEVEL = 0.95
@@ -20,47 +23,124 @@ def wins(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return (positive > negative) + 0.5 * (positive == negative)
 
 
-def auroc_interval(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> tuple[float, float, float]:
-    """AUROC with its 95 % interval: logit-transformed, with the cluster variance of DeLong's placements.
+def clusters(groups: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Of clusters by name (texts,): each text's cluster as a number, how many there are in effect, and degrees of freedom.
 
-    DeLong et al. 1988, Biometrics 44; clusters after Obuchowski 1997, Biometrics 53. A cluster is a group of texts, a
-    contrastive pair for us. Where few clusters make the variance, it is itself uncertain: the quantile is Student's with 4 n /
-    (excess kurtosis of the n clusters' influence) degrees of freedom, a rule found by simulation. At AUROC 1 (or 0) the
-    variance is 0 and the bound is 0.05^(1/floor(n/2)), or its complement: independent comparisons that would all be won.
-    The bounds are NaN where nothing varies: with a single cluster, or scores that are all the same.
+    In effect (Kish): square of the sum of the sizes over the sum of their squares. The degrees of freedom of a variance
+    between clusters, (k - 1) / (1 - k / n) with k of n in effect, are Student's k - 1 where one cluster holds most texts and
+    infinite where all are alike: a rule found by simulation, for intervals whose logit makes up for few clusters.
     """
+    names, group = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(group)
+    effective = float(sizes.sum() ** 2 / (sizes**2).sum())
+    uneven = 1 - effective / len(names)
+    return group, effective, (effective - 1) / uneven if uneven > 1e-9 else float("inf")
+
+
+def auroc_influence(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+    """AUROC, and each text's influence on it (texts,) from DeLong's placements; the influences sum to zero."""
     placements = wins(scores, labels)
     area = float(placements.mean())
-    names, group = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
-        return area, float("nan"), float("nan")
-    if area in (0.0, 1.0):
-        bound = float((1 - LEVEL) ** (1 / (len(names) // 2)))
-        return (area, bound, 1.0) if area == 1 else (area, 0.0, 1 - bound)
     influence = np.empty(len(scores))
     influence[labels] = (placements.mean(1) - area) / labels.sum()
     influence[~labels] = (placements.mean(0) - area) / (~labels).sum()
+    return area, influence
+
+
+def auroc_interval(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> tuple[float, float, float]:
+    """AUROC with its 95 % interval, `area_interval`; a cluster is a group of texts, a contrastive pair for us."""
+    area, influence = auroc_influence(scores, labels)
+    return area, *area_interval(area, influence, groups)
+
+
+def area_interval(area: float, influence: np.ndarray, groups: np.ndarray, strata: int = 1) -> tuple[float, float]:
+    """95 % interval of an AUROC, or of the mean of `strata` ones: of its logit, with the cluster variance of its influence.
+
+    DeLong et al. 1988, Biometrics 44; clusters after Obuchowski 1997, Biometrics 53. The quantile is Student's with the degrees
+    of freedom of `clusters`, or, where these are fewer, 4 n / (excess kurtosis of the n clusters' influence), found by
+    simulation as well. Where nothing varies, at AUROC 1 (or 0), the bound is that of one lost comparison among as many
+    independent pairs as there are clusters in effect, and no other AUROC has a tighter one. The bounds are NaN where nothing
+    can be said: with a single cluster, or scores that are all the same.
+    """
+    group, effective, freedom = clusters(groups)
     sums = np.bincount(group, influence)
+    if len(sums) < 2:
+        return float("nan"), float("nan")
+    lost = t.ppf((1 + LEVEL) / 2, effective - 1) * np.sqrt(2 * effective / (effective - 1))
+    end = float(expit(logit(1 - 1 / max(2, effective**2 / strata)) - lost))
+    if area in (0.0, 1.0):
+        return (end, 1.0) if area == 1 else (0.0, 1 - end)
     deviation = np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum())
     if deviation < 1e-12:
-        return area, float("nan"), float("nan")
+        return float("nan"), float("nan")
     excess = len(sums) * (sums**4).sum() / (sums**2).sum() ** 2 - 3
-    quantile = t.ppf((1 + LEVEL) / 2, 4 * len(sums) / excess) if excess > 0 else norm.ppf((1 + LEVEL) / 2)
-    half = quantile * deviation / (area * (1 - area))
-    logit = np.log(area / (1 - area))
-    return area, float(1 / (1 + np.exp(half - logit))), float(1 / (1 + np.exp(-half - logit)))
+    freedom = min(freedom, 4 * len(sums) / excess) if excess > 0 else freedom
+    half = t.ppf((1 + LEVEL) / 2, freedom) * deviation / (area * (1 - area))
+    return min(end, float(expit(logit(area) - half))), max(1 - end, float(expit(logit(area) + half)))
 
 
-def bootstrap_weights(groups: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each text occurs in `draws` resamples of whole groups: (draws, texts).
+def auroc_difference(
+    first: np.ndarray, second: np.ndarray, labels: np.ndarray, groups: np.ndarray
+) -> tuple[float, float, float]:
+    """The AUROC of `first` less that of `second`, scores (texts,) of the same texts, with its 95 % interval.
 
-    NaN for a single group, which says nothing of how others would be.
+    DeLong's paired comparison with clusters; its variances are recovered from the two intervals, so that it holds at AUROC 1
+    too (MOVER: Zou and Donner 2008, Statistics in Medicine 27). Scores that are all the same have AUROC 1/2 and no error.
     """
-    names, group = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
-        return np.full((draws, len(groups)), np.nan)
-    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    return counts[:, group].astype(np.float64)
+    group = clusters(groups)[0]
+    (area, own), (other, its) = auroc_influence(first, labels), auroc_influence(second, labels)
+    if not group.any():
+        return area - other, float("nan"), float("nan")
+    sums = np.bincount(group, own), np.bincount(group, its)
+    scale = np.sqrt((sums[0] ** 2).sum() * (sums[1] ** 2).sum())
+    correlation = sums[0] @ sums[1] / scale if scale > 1e-24 else 0.0
+    sides = []
+    for value, influence in ((area, own), (other, its)):
+        lower, upper = area_interval(value, influence, groups)
+        sides.append((0.0, 0.0) if np.isnan(lower) else (value - lower, upper - value))
+    (below, above), (its_below, its_above) = sides
+    down, up = (np.sqrt(max(0.0, a**2 + b**2 - 2 * correlation * a * b)) for a, b in ((below, its_above), (above, its_below)))
+    return area - other, float(area - other - down), float(area - other + up)
+
+
+def jackknife_interval(statistic: Callable[[np.ndarray], float], groups: np.ndarray) -> tuple[float, float, float]:
+    """A statistic of texts, given which are kept (texts,) bool, with its 95 % interval: cluster jackknife, Student's t.
+
+    Each cluster is left out once (Efron and Stein 1981, Annals of Statistics 9); Kish's effective number of clusters less 1
+    degrees of freedom. The bounds are NaN with a single cluster, or where a value is not finite.
+    """
+    group, effective, _ = clusters(groups)
+    estimate = float(statistic(np.ones(len(groups), dtype=bool)))
+    count = group.max() + 1
+    if count < 2:
+        return estimate, float("nan"), float("nan")
+    without = np.array([statistic(group != left) for left in range(count)])
+    deviation = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
+    half = float(t.ppf((1 + LEVEL) / 2, effective - 1) * deviation)
+    return estimate, estimate - half, estimate + half
+
+
+def mean_interval(values: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float, float]:
+    """The mean of values (n,) with its 95 % interval by Student's t, over clusters where `groups` (n,) names them."""
+    return jackknife_interval(lambda kept: values[kept].mean(), np.arange(len(values)) if groups is None else groups)
+
+
+def share_interval(hits: np.ndarray, groups: np.ndarray) -> tuple[float, float, float]:
+    """A share of texts, bool (texts,), with its 95 % interval: Wilson's on the number of texts that the clusters are worth.
+
+    That is share (1 - share) over the variance between clusters, at most the texts; and Kish's number of clusters where no
+    text differs. The quantile is Student's over clusters (Korn and Graubard 1998, Survey Methodology 24). NaN with one cluster.
+    """
+    group, effective, _ = clusters(groups)
+    share = float(hits.mean())
+    count = group.max() + 1
+    if count < 2:
+        return share, float("nan"), float("nan")
+    variance = count / (count - 1) * (np.bincount(group, hits - share) ** 2).sum() / len(hits) ** 2
+    worth = min(len(hits), share * (1 - share) / variance) if variance > 1e-15 else effective
+    quantile = float(t.ppf((1 + LEVEL) / 2, effective - 1))
+    lower, upper = wilson_interval(np.array([share * worth]), np.array([worth]), quantile)
+    return share, float(lower[0]), float(upper[0])
 
 
 def defined_mean(values: np.ndarray, axis: int = 0) -> np.ndarray:
@@ -93,9 +173,10 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def wilson_interval(successes: np.ndarray, trials: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's 95 % interval of a proportion."""
-    z = norm.ppf((1 + LEVEL) / 2)
+def wilson_interval(
+    successes: np.ndarray, trials: np.ndarray, z: float = float(norm.ppf((1 + LEVEL) / 2))
+) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's 95 % interval of a proportion; `z` is its quantile."""
     share = successes / trials
     centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))

@@ -1,4 +1,4 @@
-"""What a sweep may be called: broken text, one scenario of several, a large grid or any push at all do not make it steerable."""
+"""What a sweep may be called: broken text, one scenario of several, a large grid or any push do not make it steerable."""
 
 import numpy as np
 import pandas as pd

@@ -19,7 +19,7 @@ from conftest import ROOT, World
 from probesteer.concepts import download as download_module
 from probesteer.concepts.card import cluster_names, data_card
 from probesteer.concepts.download import download
-from probesteer.concepts.duplicates import NEAR, linked, near_duplicate_clusters, shingles
+from probesteer.concepts.duplicates import NEAR, NEAR_ORDERED, linked, longest_common, near_duplicate_clusters, shingles
 from probesteer.concepts.pairs import load_pairs
 from probesteer.errors import InputError
 from probesteer.files.digests import file_digest
@@ -118,6 +118,52 @@ def test_what_is_no_text_is_refused_with_its_place(name, content, says, tmp_path
         load_pairs(tmp_path / name, {})
 
 
+def alike(first: str, second: str) -> bool:
+    """Whether two texts are near-duplicates, by the definition."""
+    a, b = shingles(first), shingles(second)
+    words, others = first.split(), second.split()
+    common = longest_common(words, others)
+    return len(a & b) >= NEAR * len(a | b) or common >= NEAR_ORDERED * (len(words) + len(others) - common)
+
+
+def test_the_longest_common_subsequence_is_that_of_dynamic_programming():
+    draw = random.Random(1)
+    for _ in range(50):
+        first, second = (draw.choices("abcd", k=draw.randint(0, 80)) for _ in range(2))
+        row = [0] * (len(second) + 1)
+        for item in first:
+            before, row = row, [0]
+            for place, other in enumerate(second):
+                row.append(before[place] + 1 if item == other else max(before[place + 1], row[-1]))
+        assert longest_common(first, second) == row[-1]
+
+
+def test_a_template_with_every_fifth_word_changed_is_one_cluster():
+    draw = random.Random(0)
+    templates = [
+        pair.positive.split()[:40] for pair in load_pairs(ROOT / "resources/concepts/empathy_in_action/pairs.jsonl")[:6]
+    ]
+    filled = [
+        tuple(
+            " ".join(f"w{draw.randrange(10**6)}" if place % 5 == 4 else word for place, word in enumerate(template))
+            for _side in range(2)
+        )
+        for template in templates
+        for _copy in range(6)
+    ]
+    assert near_duplicate_clusters(filled).tolist() == [number // 6 for number in range(36)]
+
+
+@pytest.mark.parametrize(
+    ("concept", "clusters", "leaking"), [("empathy_in_action", 60, 0), ("formality", 20, 0), ("empathy_grammar", 117, 1)]
+)
+def test_the_shipped_pairs_do_not_collapse(concept, clusters, leaking):
+    own = load_pairs(ROOT / f"resources/concepts/{concept}/pairs.jsonl")
+    found = cluster_names(own)
+    train, test = ({name for pair, name in zip(own, found, strict=True) if pair.split == split} for split in ("train", "test"))
+    assert (len(set(found)), len(train & test)) == (clusters, leaking)
+
+
 def test_near_duplicates_are_those_of_a_comparison_of_all_pairs():
     draw = random.Random(0)
     base = [draw.choices("abcdefgh", k=draw.randint(1, 30)) for _ in range(6)]
@@ -130,11 +176,7 @@ def test_near_duplicates_are_those_of_a_comparison_of_all_pairs():
 
     for _ in range(20):
         groups = [(text(), text()) for _ in range(25)]
-        near = [
-            (i, j)
-            for i, j in combinations(range(25), 2)
-            if any(len(a & b) >= NEAR * len(a | b) for a in map(shingles, groups[i]) for b in map(shingles, groups[j]))
-        ]
+        near = [(i, j) for i, j in combinations(range(25), 2) if any(alike(a, b) for a in groups[i] for b in groups[j])]
         left, right = np.array(near, dtype=int).reshape(-1, 2).T
         assert near_duplicate_clusters(groups).tolist() == linked(left, right, 25).tolist()
 

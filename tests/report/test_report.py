@@ -83,7 +83,12 @@ def detection_rows(**changes: float) -> pd.DataFrame:
         "auroc": 0.98,
         "auroc_lower": 0.93,
         "auroc_upper": 1.0,
-        "gap": 0.48,
+        "out_of_scenario_auroc": 0.95,
+        "out_of_scenario_auroc_lower": 0.9,
+        "out_of_scenario_auroc_upper": 0.99,
+        "above_embeddings": 0.38,
+        "above_embeddings_lower": 0.2,
+        "above_embeddings_upper": 0.5,
         "dprime": 3.0,
         "dprime_null_upper": 0.5,
         "purity": 0.9,
@@ -170,7 +175,9 @@ def verdict(
         ({}, False, "AMBER"),
         ({"auroc": 0.8}, True, "AMBER"),
         ({"auroc": 0.8}, False, "RED"),
-        ({"gap": 0.1}, None, "RED"),
+        ({"out_of_scenario_auroc": 0.8}, None, "RED"),
+        ({"out_of_scenario_auroc_lower": 0.4}, None, "RED"),
+        ({"out_of_scenario_auroc": np.nan, "out_of_scenario_auroc_lower": np.nan}, None, "GREEN"),
         ({"random_auroc_p95": 0.99}, True, "AMBER"),
         ({"std_positive": np.nan}, True, "AMBER"),
         ({"test_groups": 3}, True, "AMBER"),
@@ -184,19 +191,103 @@ def test_a_choice_that_permuted_labels_make_as_well_is_red():
     assert verdict(detection_rows(), False, selection_p=0.5)["verdict"] == "RED"
 
 
-def test_a_surface_baseline_at_the_bar_cannot_be_green():
+def detail(metric: str, of: str, estimate: float, lower: float = np.nan, upper: float = np.nan, layer: object = 1) -> dict:
+    return {"model": "m", "layer": layer, "metric": metric, "of": of, "estimate": estimate, "lower": lower, "upper": upper}
+
+
+@pytest.mark.parametrize(
+    ("baseline", "lower", "status"), [(0.6, 0.2, "PASS"), (0.91, 0.02, "WARN"), (0.6, -0.01, "FAIL"), (1.0, -0.08, "FAIL")]
+)
+def test_the_probe_must_be_above_the_best_surface_baseline(baseline, lower, status):
     """The keyword count of the published pairs reaches AUROC 1.0 without any model."""
-    row = {"model": "m", "layer": pd.NA, "metric": "surface_auroc", "of": "keyword count", "estimate": 0.91}
-    judged = verdict(detection_rows(), True, details=[row])
-    assert judged["verdict"] == "AMBER" and "surface baselines" in judged["failed_checks"]
-    assert verdict(detection_rows(), True, details=[row | {"estimate": 0.6}])["verdict"] == "GREEN"
+    rows = [detail("surface_auroc", "length", 0.5, layer=pd.NA), detail("above_surface", "length", 0.48, 0.3, 0.5)]
+    rows += [detail("surface_auroc", "keyword count", baseline, layer=pd.NA)]
+    rows += [detail("above_surface", "keyword count", 0.98 - baseline, lower, 0.5)]
+    assert statuses(detection_rows(), rows)["surface baselines"] == status
+    assert verdict(detection_rows(), True, details=rows)["verdict"] == ("AMBER" if status == "FAIL" else "GREEN")
 
 
 def test_words_that_do_as_well_as_the_block_cannot_be_green():
-    rows = detection_rows()
-    rows.loc[rows["layer"] == -1, "auroc"] = 0.99
+    rows = detection_rows(above_embeddings=0.001, above_embeddings_lower=-0.03, above_embeddings_upper=0.03)
+    rows.loc[rows["layer"] == -1, "auroc"] = 0.979
     judged = verdict(rows, True)
     assert judged["verdict"] == "AMBER" and "embeddings alone" in judged["failed_checks"]
+
+
+def statuses(detection: pd.DataFrame, details: Sequence[dict] = (), nested: float = 0.95, leaks: float = 0) -> dict[str, str]:
+    """The status of every check on detection, by its name."""
+    chosen = selection_rows(0.001).assign(nested_auroc=nested, leaking_groups=leaks)
+    council = select_layers(detection, chosen, Criteria())
+    checks, _ = deliberate(Evidence(Criteria(), council, detection, pd.DataFrame(details)))
+    return dict(zip(checks["check"], checks["status"], strict=True))
+
+
+def test_what_eleven_warnings_said_is_a_failure_each():
+    """A probe of AUROC .95 whose every rival does as well, and that loses what it reads whenever anything is taken away."""
+    detection = detection_rows(
+        auroc=0.95,
+        auroc_lower=0.9,
+        auroc_upper=0.98,
+        test_groups=60,
+        **{"out_of_scenario_auroc": 0.501, "out_of_scenario_auroc_lower": 0.4, "out_of_scenario_auroc_upper": 0.6},
+        **{"ablated_auroc": 0.51, "residualised_auroc": 0.51},
+        **{"above_embeddings": 0.001, "above_embeddings_lower": -0.03, "above_embeddings_upper": 0.03},
+        **{"control_concept_auroc": 0.94, "cos_control_concept": 0.8},
+        **{"above_control_concept": 0.01, "above_control_concept_lower": -0.02, "above_control_concept_upper": 0.04},
+    )
+    detection.loc[detection["layer"] == -1, "auroc"] = 0.949
+    rows = [
+        detail("surface_auroc", "TF-IDF of words", 0.899, layer=pd.NA),
+        detail("above_surface", "TF-IDF of words", 0.051, -0.01, 0.11),
+        *(detail("without_scenario", name, 0.501) for name in ("a", "b")),
+    ]
+    found = statuses(detection, rows, nested=0.6, leaks=6)
+    failed = {name for name, status in found.items() if status == "FAIL"}
+    assert failed == {
+        *("left-out scenarios", "interval", "surface baselines", "near-duplicates across the split", "embeddings alone"),
+        *("lexical ablation", "length and formatting", "control concept", "out-of-scenario drop"),
+    }
+    assert verdict(detection, True, details=rows)["verdict"] != "GREEN"
+
+
+@pytest.mark.parametrize("what", ["generator", "voice", "scenario"])
+@pytest.mark.parametrize(("left", "status"), [(0.9, "PASS"), (0.7, "FAIL")])
+def test_a_drop_in_what_was_left_out_fails_beyond_its_criterion(what, left, status):
+    rows = [
+        detail(f"without_{what}", "a", left),
+        detail(f"without_{what}", "b", left),
+        detail(f"without_{what}", "a", 0.1, layer=2),
+    ]
+    assert statuses(detection_rows(), rows)[f"out-of-{what} drop"] == status
+
+
+@pytest.mark.parametrize(("alone", "status"), [(0.5, "PASS"), (0.35, "WARN"), (1.0, "FAIL"), (0.1, "FAIL")])
+def test_a_generator_that_tells_the_sides_apart_fails(alone, status):
+    chosen = selection_rows(0.001).assign(generator_auroc=alone)
+    council = select_layers(detection_rows(), chosen, Criteria())
+    checks, _ = deliberate(Evidence(Criteria(), council, detection_rows()))
+    assert checks.set_index("check").loc["generator", "status"] == status
+
+
+def test_another_method_that_reads_better_is_named_with_its_numbers():
+    rows = [detail("method_gain", "lda", 0.3, 0.2, 0.4), detail("method_gain", "logistic", 0.01, -0.1, 0.1)]
+    detection = detection_rows(auroc=0.6)
+    council = select_layers(detection, selection_rows(0.001), Criteria())
+    checks, _ = deliberate(Evidence(Criteria(), council, detection, pd.DataFrame(rows)))
+    row = checks.set_index("check").loc["another method"]
+    assert row["status"] == "WARN" and "lda 0.900 (+0.300 [+0.200, +0.400])" in row["evidence"]
+    assert "logistic" not in row["evidence"]
+
+
+@pytest.mark.parametrize(("lower", "status"), [(0.7, "WARN"), (0.4, "PASS"), (np.nan, "PASS")])
+def test_a_probe_that_reads_on_after_erasure_warns(lower, status):
+    detection = detection_rows(erased_auroc=0.8, erased_auroc_lower=lower, erased_auroc_upper=0.9)
+    assert statuses(detection)["erasure"] == status
+
+
+def test_a_single_scenario_is_said_not_to_tell_whether_the_direction_holds_elsewhere():
+    unknown = detection_rows().drop(columns=[f"out_of_scenario_auroc{bound}" for bound in ("_lower", "_upper")])
+    assert statuses(unknown.assign(out_of_scenario_auroc=np.nan))["left-out scenarios"] == "WARN"
 
 
 @pytest.mark.parametrize(
@@ -285,7 +376,7 @@ def test_p_values_are_corrected_over_models():
 def test_every_function_that_a_caption_names_is_there():
     template = (ROOT / "src/probesteer/report/templates/report.md.j2").read_text()
     named = set(re.findall(r"`(probesteer(?:\.\w+)+)`", template))
-    for name in named - {"probesteer.report.checks"}:
+    for name in named - {"probesteer.report.checks", "probesteer.report.sceptic"}:
         module, _, function = name.rpartition(".")
         assert hasattr(import_module(module), function), name
     assert len(named) >= 20

@@ -14,10 +14,13 @@ import yaml
 from conftest import ROOT
 from pydantic import BaseModel
 
+from probesteer.cli import main
 from probesteer.concepts.data import activations_path, check_study, pair_set
 from probesteer.errors import InputError
 from probesteer.files.tables import is_fresh, read_cost, read_table, write_table
 from probesteer.files.whole import atomic
+from probesteer.jobs import settings_digest
+from probesteer.plan import least_p, out_of_reach
 from probesteer.steering.texts import read_cells
 from probesteer.study import schema as options
 from probesteer.study.cells import Cell
@@ -186,3 +189,43 @@ def test_a_large_grid_is_checked_at_once(tmp_path):
     start = time.monotonic()
     study = check_study(load_study(tmp_path / "study.yaml"))
     assert len(study.alphas) == 20000 and time.monotonic() - start < 3
+
+
+def many(count: int, **options: object) -> Study:
+    """The default study with one organism under `count` names."""
+    config = yaml.safe_load(DEFAULT.read_text())
+    models = [{"name": f"m{number}", "source": "resources/organisms/llama"} for number in range(count)]
+    return parse_study({**config, "models": models, **options}, [])
+
+
+@pytest.mark.parametrize(("models", "permutations"), [(1, 1000), (10, 1000), (11, 2000), (51, 10_000), (101, 20_000)])
+def test_the_number_of_permutations_follows_the_models_in_steps(models, permutations):
+    study = many(models)
+    assert study.detection_permutations == permutations
+    assert models / (permutations + 1) <= study.criteria.permutation_p / 5, "all of them can be detected at once"
+
+
+def test_a_further_model_re_runs_no_other_detection_within_a_step():
+    few, more, many_more = (settings_digest(many(count), "detect", "m0") for count in (3, 10, 11))
+    assert few == more != many_more
+
+
+@pytest.mark.parametrize(
+    ("pairs", "models", "least"), [(8, 1, 2**-7), (8, 51, 51 / 128), (60, 51, 51 / 10001), (60, 1, 1 / 1001)]
+)
+def test_the_least_p_follows_from_pairs_permutations_and_models(pairs, models, least, tmp_path):
+    lines = (ROOT / "resources/concepts/empathy_in_action/pairs.jsonl").read_text().splitlines()
+    train, test = ([line for line in lines if f'"{split}"' in line] for split in ("train", "test"))
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines if pairs == 60 else train[: pairs // 2] + test[: pairs // 2]))
+    study = many(models, pairs={"file": str(tmp_path / "mine.jsonl")}, steering_layers=[])
+    assert least_p(study) == pytest.approx(least)
+    said = out_of_reach(study)
+    assert (said is None) == (least <= 0.05) and (said is None or "take more pairs" in said)
+
+
+def test_check_says_that_a_design_cannot_reach_its_own_p(tmp_path, capsys):
+    config = json.loads(many(1).model_dump_json())
+    (tmp_path / "study.yaml").write_text(json.dumps({**config, "criteria": {"permutation_p": 1e-5}}))
+    assert main(["check", "--static", "--configfile", str(tmp_path / "study.yaml")]) == 0
+    assert "DESIGN: no model can be detected: with 1 models" in capsys.readouterr().out
+    assert main(["check", "--static", "--configfile", str(DEFAULT)]) == 0 and "DESIGN" not in capsys.readouterr().out

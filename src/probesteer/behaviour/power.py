@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import groupby
+from math import isnan
 
 import numpy as np
 from scipy.stats import norm, t
@@ -23,6 +25,25 @@ def least_change(study: Study, model: Model) -> float:
     within = tuple(sorted({0.0, *(alpha for alpha in study.alphas_of(model) if abs(alpha) <= study.criteria.trend_alpha)}))
     size = len(study.scenario_names()), study.samples, study.trend_tests, study.controls.flipped
     return detectable_change(within, *size, study.criteria)
+
+
+def steering_power(study: Study) -> list[str]:
+    """What change of the rate the study would find, a line per distinct one, and what its design cannot show at all."""
+    lines, least_p = [], 1 / (2 * (study.controls.flipped + 1))
+    for change, models in groupby(
+        sorted((least_change(study, model), model.name) for model in study.steered), lambda one: one[0]
+    ):
+        names = ", ".join(name for _, name in models)
+        size = f"{len(study.scenario_names())} scenarios of {study.samples} samples"
+        found = "no change of the rate up to 0.95 is" if isnan(change) else f"a change of the rate of {change:.2f} is"
+        lines.append(f"power: with {size}, {found} called steerable and specific in 80 % of studies ({names})")
+    if study.steered and not study.controls.flipped:
+        lines.append("power: controls.flipped is 0, so nothing can be shown specific, and no verdict on steering is GREEN")
+    elif study.steered and least_p > study.criteria.specificity_p:
+        lines.append(
+            f"power: {study.controls.flipped} flipped directions cannot reach p {study.criteria.specificity_p}; 9 reach 0.05"
+        )
+    return lines
 
 
 @lru_cache

@@ -11,7 +11,7 @@ from probesteer.behaviour.changes import Interval, mean_change, paired_change
 from probesteer.behaviour.effects import of_arm
 from probesteer.stats import LEVEL, permutation_p
 
-PERMUTATIONS = 2000
+PERMUTATIONS = 1000
 AT = ["model", "layer"]
 
 

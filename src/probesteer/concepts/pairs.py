@@ -31,10 +31,18 @@ class Pair(Options):
     """Who speaks: texts of one voice share style."""
     generator: str | None = None
     """Name of the model that wrote the texts, if a model did."""
+    generator_positive: str | None = None
+    """Of the positive text alone, where the sides have generators of their own."""
+    generator_negative: str | None = None
+    """Of the negative text alone."""
     positive: str = Field(min_length=1)
     """The text that shows the behaviour."""
     negative: str = Field(min_length=1)
     """The text that shows its opposite."""
+
+    def generator_of(self, positive: bool) -> str | None:
+        """The generator of a side."""
+        return (self.generator_positive if positive else self.generator_negative) or self.generator
 
 
 def load_pairs(path: Path, columns: Mapping[str, str] | None = None) -> list[Pair]:

@@ -25,7 +25,7 @@ from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 from probesteer.study.options import EMBEDDINGS
 
-NUMERICS = 3  # bump by hand when the same inputs give other activations
+NUMERICS = 4  # bump by hand when the same inputs give other activations
 TEXT_COLUMNS = {"positive": pa.bool_(), "cluster": pa.string(), "ablation": pa.int32(), "text": pa.string()}
 OPTIONAL_COLUMNS = ["generator", "voice", "cluster", "ablation", "text"]
 ROW_COLUMNS = {"id": "text", "scenario": "text", "split": "text", "positive": "bool"}
@@ -154,8 +154,9 @@ def row_groups(windows: Iterable[Any], rows: Sequence[Row], layers: Sequence[int
         part = list(islice(rest, len(window.norms)))
         columns: dict[str, pa.Array] = {
             name: pa.array([getattr(row.pair, name) for row in part], pa.string())
-            for name in ("id", "scenario", "split", "voice", "generator")
+            for name in ("id", "scenario", "split", "voice")
         }
+        columns["generator"] = pa.array([row.pair.generator_of(row.positive) for row in part], pa.string())
         for name, kind in TEXT_COLUMNS.items():
             columns[name] = pa.array([getattr(row, name) for row in part], kind)
         for index, layer in enumerate(layers):

@@ -23,26 +23,28 @@ class Detection:
 
     auroc: Estimate
     """AUROC of the test projections; logit interval with pair-clustered DeLong variance."""
+    out_of_scenario_auroc: Estimate
+    """Mean over scenarios of the AUROC of a probe fitted on all texts of the others; NaN with a single scenario."""
     accuracy: Estimate
-    """Share of test texts on their side of the training threshold, the midpoint of the class means."""
+    """Share of test texts on their side of the training threshold, the midpoint of the class means; Wilson, clustered."""
     accuracy_test_midpoint: Estimate
     """As published for two models: the threshold is the midpoint of the test class means."""
     accuracy_test_median: Estimate
     """As published for one model: the threshold is the median of the test projections."""
     separation: Estimate
-    """Difference of the test projections' class means."""
+    """Difference of the test projections' class means; jackknife over groups."""
     std_positive: Estimate
-    """Population standard deviation of the positive test projections."""
+    """Population standard deviation of the positive test projections: a description, as that of the negative ones is."""
     std_negative: Estimate
     """Population standard deviation of the negative test projections."""
     dprime: Estimate
-    """Separation over the pooled standard deviation (unbiased variances), both held out."""
+    """Separation over the pooled standard deviation (unbiased variances), both held out; jackknife over groups."""
     dprime_published: Estimate
     """The published d': on the training texts that the direction was fitted on, over their total SD, so at most 2."""
     dprime_null: Estimate
     """Mean held-out d' of probes refitted on permuted labels, with the central 95 % of the null."""
     purity: Estimate
-    """Share of all texts in a k-means cluster (k = 2) whose majority has their label: mean over seeds."""
+    """Share of all texts in a k-means cluster (k = 2) whose majority has their label: mean over seeds, judged by its null."""
     purity_null: Estimate
     """Mean purity under label permutation, with the central 95 % of the null."""
     purity_p: Estimate
@@ -57,14 +59,16 @@ class Detection:
     """Mean test AUROC of random directions with the covariance of the training texts within class, and the central 95 %."""
     matched_auroc_p95: Estimate
     """95th percentile of the covariance-matched directions' AUROC."""
-    gap: Estimate
-    """AUROC minus the mean AUROC of random directions."""
     permutation_auroc: Estimate
     """Mean AUROC of probes refitted on permuted labels, with the central 95 % of the null; 0.5 is chance."""
     permutation_p: Estimate
     """One-sided p of the AUROC against that null: (b + 1) / (m + 1)."""
     permutation_p_max: Estimate
     """The same against the best block of each permutation: corrected for looking at all blocks."""
+    control_task_auroc: Estimate
+    """AUROC for random labels of groups, fitted on their positive and read off their negative texts: mean, central 95 %."""
+    selectivity: Estimate
+    """AUROC minus that of the control task (Hewitt and Liang 2019)."""
     cv_auroc: Estimate
     """Mean AUROC over folds of the training split, a fold leaving out whole scenarios and clusters: selects the layer."""
     participation_ratio: Estimate

@@ -9,9 +9,9 @@ from sklearn.exceptions import ConvergenceWarning
 from probesteer.detection.design import Design
 from probesteer.detection.estimate import Estimate, spread
 from probesteer.detection.selection import PERMUTATIONS, contrast, permuted_labels
-from probesteer.stats import bootstrap_weights, percentile_interval, permutation_p
+from probesteer.stats import auroc, permutation_p
 
-BOOTSTRAPS, SPLITS, KMEANS_SEEDS = 2000, 100, 10
+SPLITS, KMEANS_SEEDS, CONTROL_TASKS = 100, 10, 100
 
 
 def matched_directions(activations: np.ndarray, design: Design, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -50,7 +50,10 @@ def permuted_dprimes(activations: np.ndarray, design: Design, rng: np.random.Gen
 def clustering_purity(
     activations: np.ndarray, design: Design, seed: int, rng: np.random.Generator
 ) -> tuple[Estimate, Estimate, Estimate]:
-    """Purity of k-means with k = 2 on all texts, mean over KMEANS_SEEDS seeds (group bootstrap); its permutation null and p."""
+    """Purity of k-means with k = 2 on all texts, mean over KMEANS_SEEDS seeds; its permutation null and p.
+
+    It has no interval: a resample of texts would be clustered otherwise, and purity is at least 1/2 whatever the truth.
+    """
     labels = design.labels
     seeds = [(seed + number) % 2**32 for number in range(KMEANS_SEEDS)]
     with warnings.catch_warnings():
@@ -60,9 +63,20 @@ def clustering_purity(
     def purity(agree: np.ndarray) -> np.ndarray:
         return np.maximum(agree, 1 - agree)
 
-    weights = bootstrap_weights(design.groups, BOOTSTRAPS, rng)
     permuted = permuted_labels(labels, design.groups, PERMUTATIONS, rng)
-    draws = np.mean([purity(weights @ (cluster == labels) / weights.sum(1)) for cluster in clusters], axis=0)
     null = np.mean([purity((cluster[:, None] == permuted).mean(0)) for cluster in clusters], axis=0)
     estimate = float(np.mean([purity((cluster == labels).mean()) for cluster in clusters]))
-    return Estimate(estimate, *percentile_interval(draws)), spread(null), Estimate(permutation_p(estimate, null))
+    return Estimate(estimate), spread(null), Estimate(permutation_p(estimate, null))
+
+
+def control_task(activations: np.ndarray, design: Design, rng: np.random.Generator) -> Estimate:
+    """How well the probe learns labels that mean nothing: mean AUROC over CONTROL_TASKS tasks, with the central 95 %.
+
+    Hewitt and Liang 2019, "Designing and interpreting probes with control tasks": a type gets one random label wherever it
+    occurs. Here a type is a group of texts: the probe is fitted on its positive texts and scored on its negative ones.
+    """
+    names, group = np.unique(design.groups, return_inverse=True)
+    drawn = rng.permuted(np.tile(np.arange(len(names)) % 2 == 0, (CONTROL_TASKS, 1)), axis=1).T[group]
+    fit, out = design.labels, ~design.labels
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return spread(auroc(activations[out] @ (activations[fit].T @ contrast(drawn[fit])), drawn[out]))

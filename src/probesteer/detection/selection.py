@@ -5,7 +5,7 @@ Mean-difference scores need only inner products of texts, so all permutations of
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import permutations
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from probesteer.detection.design import Design
 from probesteer.stats import auroc, defined_mean, permutation_p
 from probesteer.study.options import EMBEDDINGS
 
-PERMUTATIONS, FOLDS = 1000, 5
+PERMUTATIONS, FOLDS, NESTED_FOLDS = 1000, 5, 3
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Selection:
     p: float
     """Permutation p of the chosen block's test AUROC; every permutation refits and chooses its own block."""
     nested_auroc: float
-    """Mean AUROC over outer training folds of the block that the inner folds choose: the test split plays no part."""
+    """Mean AUROC over outer training folds of the block that the inner folds choose; NaN where there are none of these."""
 
 
 def merged_folds(folds: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -77,24 +77,24 @@ def refitted_aurocs(gram: np.ndarray, labels: np.ndarray, fit: np.ndarray, out: 
         return auroc(gram[np.ix_(out, fit)] @ contrast(labels[fit]), labels[out])
 
 
-def select(activations: Mapping[int, np.ndarray], design: Design, seed: int = 0) -> Selection:
-    """Choose a block by cross-validation within the training split, and test the choice by permutation.
+def select(activations: Mapping[int, np.ndarray], design: Design, seed: int = 0, count: int = PERMUTATIONS) -> Selection:
+    """Choose a block by cross-validation within the training split, and test the choice by `count` permutations.
 
     activations: layer to (texts, hidden), of which EMBEDDINGS is no candidate unless it is alone. Column 0 of every draw is
     the observed labelling, so that it takes the very path of the permutations.
     """
     rng = np.random.default_rng(seed)
-    draws = np.column_stack([design.labels, permuted_labels(design.labels, design.groups, PERMUTATIONS, rng)])
+    draws = np.column_stack([design.labels, permuted_labels(design.labels, design.groups, count, rng)])
     outs = held_out_folds(design)
     layers = sorted(activations)
-    found = [_layer_aurocs(activations[layer], draws, design.train, outs) for layer in layers]
+    found = [_layer_aurocs(activations[layer], draws, design.train, outs, nested_folds(design)) for layer in layers]
     test, cv, outer, inner = (np.array(part) for part in zip(*found, strict=True))
     candidates = np.array([i for i, layer in enumerate(layers) if layer != EMBEDDINGS] or [0])
     best = candidates[np.nan_to_num(cv[candidates], nan=-np.inf).argmax(0)]  # ties: the earliest block
     chosen = test[best, np.arange(draws.shape[1])]
     largest = np.fmax.reduce(test[candidates])
-    inner_best = candidates[np.argmax(np.nan_to_num(inner[candidates]), axis=0)]
-    nested = outer[inner_best, np.arange(len(outs))]
+    inner_best = candidates[np.nan_to_num(inner[candidates], nan=-np.inf).argmax(0)]
+    nested = outer[inner_best, np.arange(inner.shape[1])]
     by_layer = {
         layer: LayerNull(
             float(cv[i, 0]), test[i, 1:], permutation_p(test[i, 0], test[i, 1:]), permutation_p(test[i, 0], largest[1:])
@@ -106,7 +106,21 @@ def select(activations: Mapping[int, np.ndarray], design: Design, seed: int = 0)
 
 def held_out_folds(design: Design) -> list[np.ndarray]:
     """The training texts that each fold leaves out, bool (texts,) each."""
-    fold = merged_folds(design.folds[design.train], design.groups[design.train])
+    return _outs(merged_folds(design.folds[design.train], design.groups[design.train]), design)
+
+
+def nested_folds(design: Design) -> list[np.ndarray]:
+    """The same for nested cross-validation: sets of whole groups where there are too few scenarios, none where too few groups.
+
+    An inner fold is scored by a probe that has seen neither it nor the outer one, so three are needed.
+    """
+    outs = held_out_folds(design)
+    if len(outs) < NESTED_FOLDS:
+        outs = _outs(np.unique(design.groups[design.train], return_inverse=True)[1] % FOLDS, design)
+    return outs if len(outs) >= NESTED_FOLDS else []
+
+
+def _outs(fold: np.ndarray, design: Design) -> list[np.ndarray]:
     outs = []
     for name in np.unique(fold):
         out = np.zeros(len(design.labels), dtype=bool)
@@ -116,21 +130,19 @@ def held_out_folds(design: Design) -> list[np.ndarray]:
 
 
 def _layer_aurocs(
-    activations: np.ndarray, draws: np.ndarray, train: np.ndarray, outs: Sequence[np.ndarray]
+    activations: np.ndarray, draws: np.ndarray, train: np.ndarray, outs: Sequence[np.ndarray], nested: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """AUROC of one layer (texts, hidden): of the test split and cross-validated, both (draws,); and of the observed labels,
+    """AUROC of one layer (texts, hidden): of the test split and cross-validated over `outs`, both (draws,).
 
-    per fold, on that fold and on the other folds where it is not seen, both (folds,).
+    And of the observed labels, per fold of `nested`, on that fold and on the other folds where it is not seen, both (folds,).
     """
     wide = activations.astype(np.float64)
-    gram = wide @ wide.T
+    gram, observed = wide @ wide.T, draws[:, :1]
     per_fold = [refitted_aurocs(gram, draws, train & ~out, out) for out in outs]
+    outer = [refitted_aurocs(gram, observed, train & ~out, out)[0] for out in nested]
     # with a second fold left out as well: [a][b] is the observed score of fold b where fold a is not seen
-    without = np.full((len(outs), len(outs)), np.nan)
-    for a, b in combinations(range(len(outs)), 2):
-        fit = train & ~outs[a] & ~outs[b]
-        if fit.any():
-            without[a, b] = refitted_aurocs(gram, draws[:, :1], fit, outs[b])[0]
-            without[b, a] = refitted_aurocs(gram, draws[:, :1], fit, outs[a])[0]
-    outer = np.array([areas[0] for areas in per_fold])
-    return refitted_aurocs(gram, draws, train, ~train), defined_mean(np.array(per_fold)), outer, defined_mean(without, 1)
+    without = np.full((len(nested), len(nested)), np.nan)
+    for a, b in permutations(range(len(nested)), 2):
+        without[a, b] = refitted_aurocs(gram, observed, train & ~nested[a] & ~nested[b], nested[b])[0]
+    cv, inner = defined_mean(np.array(per_fold)), defined_mean(without, 1)
+    return refitted_aurocs(gram, draws, train, ~train), cv, np.array(outer), inner

@@ -14,15 +14,19 @@ from probesteer.detection.estimate import Estimate, metric_row
 from probesteer.detection.heldout import NUMERICS, measure
 from probesteer.detection.robustness import (
     ablation,
-    direction_auroc,
+    beyond,
+    control_concept,
+    erased,
     held_out_auroc,
+    held_out_scores,
     layer_cosines,
     left_out,
     methods,
     residualised,
+    scored,
 )
-from probesteer.detection.selection import LayerNull, Selection, select
-from probesteer.detection.surface import form, surface_aurocs
+from probesteer.detection.selection import PERMUTATIONS, LayerNull, Selection, select
+from probesteer.detection.surface import form, surface_scores, told_by
 from probesteer.directions import load_planted
 from probesteer.directions.methods import cosine, fitted
 from probesteer.files.digests import file_digest
@@ -30,6 +34,7 @@ from probesteer.files.tables import read_inputs, write_table
 from probesteer.jobs import detect_settings
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
+from probesteer.study.options import EMBEDDINGS
 
 DETECTION_SCHEMA = pa.schema(
     {
@@ -64,6 +69,7 @@ def detect_model(study: Study, model: Model) -> None:
         words,
         planted[0] if planted else None,
         caches[study.control_concept] if study.control_concept else None,
+        study.detection_permutations,
     )
     made_from = {concept: read_inputs(path) for concept, path in caches.items()}
     write_detection(rows, study.paths.detection(model.name), detection_inputs(study, model, words, made_from))
@@ -81,6 +87,7 @@ def detection_rows(
     words: Sequence[str] = (),
     planted: np.ndarray | None = None,
     control: Path | None = None,
+    permutations: int = PERMUTATIONS,
 ) -> list[dict[str, Any]]:
     """Rows (layer, metric, of, estimate, lower, upper) of a cache; the layer is null for what concerns the whole model.
 
@@ -91,52 +98,56 @@ def detection_rows(
     draws = range(1, count_ablations(path) + 1)
     first = caches[layers[0]]
     design = first.design
-    chosen = select({layer: cache.activations for layer, cache in caches.items()}, design, seed)
+    chosen = select({layer: cache.activations for layer, cache in caches.items()}, design, seed, permutations)
     directions = {layer: fitted(*cache.training_sides()) for layer, cache in caches.items()}
-    whole = [*selection_rows(chosen, design), *surface_rows(first, [read_layer(path, layers[0], n) for n in draws], words)]
+    surface = surface_scores(first.texts, design, words) if first.texts else {}
+    ablated = [read_layer(path, layers[0], draw).texts for draw in draws] if first.texts else []
+    whole = [*selection_rows(chosen, first), *surface_rows(surface, ablated, design, words)]
     rows = [{"layer": None, **row} for row in whole]
+    embedded = held_out_scores(caches[EMBEDDINGS].activations, design) if EMBEDDINGS in caches else None
     for layer, cache in caches.items():
         own = [*layer_rows(cache, chosen.by_layer[layer], seed), *layer_cosines(directions, layer)]
-        own += left_out(cache.activations, design, cache.names)
+        own += beyond(cache.activations, design, surface, embedded if layer != EMBEDDINGS else None)
         if draws:
-            ablated = [held_out_auroc(read_layer(path, layer, draw).activations, design).estimate for draw in draws]
-            own.append(metric_row("ablated_auroc", ablation(ablated)))
+            left = [held_out_auroc(read_layer(path, layer, draw).activations, design).estimate for draw in draws]
+            own.append(metric_row("ablated_auroc", ablation(left)))
         if planted is not None:
             own.append(metric_row("cos_planted", Estimate(cosine(directions[layer], planted))))
         if control is not None:
-            other = fitted(*read_layer(control, layer).training_sides())
-            own.append(metric_row("cos_control_concept", Estimate(cosine(directions[layer], other))))
-            own.append(metric_row("control_concept_auroc", direction_auroc(cache.activations, design, other)))
+            own += control_concept(cache.activations, design, fitted(*read_layer(control, layer).training_sides()))
         rows += [{"layer": layer, **row} for row in own]
     return rows
 
 
-def selection_rows(chosen: Selection, design: Design) -> Iterator[dict[str, Any]]:
-    """Rows of the choice of a block, and of the groups that both splits hold."""
+def selection_rows(chosen: Selection, cache: LayerActivations) -> Iterator[dict[str, Any]]:
+    """Rows of the choice of a block, of the groups that both splits hold, and of what the texts' generators tell."""
+    design, generators = cache.design, cache.names["generator"]
     leaking = set(design.groups[design.train]) & set(design.groups[design.test])
     yield metric_row("selected_layer", Estimate(chosen.layer))
     yield metric_row("selection_p", Estimate(chosen.p))
     yield metric_row("nested_auroc", Estimate(chosen.nested_auroc))
     yield metric_row("leaking_groups", Estimate(float(len(leaking))))
+    if set(generators) != {""}:
+        yield metric_row("generator_auroc", scored(told_by(generators, design), design))
 
 
 def layer_rows(cache: LayerActivations, null: LayerNull, seed: int) -> Iterator[dict[str, Any]]:
     """Rows of one layer that need nothing but its own activations."""
     yield from measure(cache.activations, cache.design, null, seed).rows()
     yield from methods(cache.activations, cache.design)
+    yield from erased(cache.activations, cache.design)
+    yield from left_out(cache.activations, cache.design, cache.names)
     if cache.texts:
         plain = residualised(cache.activations, form(cache.texts), cache.design.train)
         yield metric_row("residualised_auroc", held_out_auroc(plain, cache.design))
 
 
 def surface_rows(
-    cache: LayerActivations, ablated: Sequence[LayerActivations], words: Sequence[str]
+    surface: Mapping[str, np.ndarray], ablated: Sequence[Sequence[str]], design: Design, words: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """Rows `surface_auroc` and, where there are ablated texts, `surface_auroc_ablated` of every surface baseline."""
-    if not cache.texts:
-        return
-    for name, interval in surface_aurocs(cache.texts, cache.design, words).items():
-        yield metric_row("surface_auroc", Estimate(*interval), name)
-    after = [surface_aurocs(draw.texts, cache.design, words) for draw in ablated]
+    for name, scores in surface.items():
+        yield metric_row("surface_auroc", scored(scores, design), name)
+    after = [surface_scores(texts, design, words) for texts in ablated]
     for name in after[0] if after else []:
-        yield metric_row("surface_auroc_ablated", ablation([draw[name][0] for draw in after]), name)
+        yield metric_row("surface_auroc_ablated", ablation([scored(own[name], design).estimate for own in after]), name)

@@ -11,7 +11,6 @@ from sklearn.preprocessing import MaxAbsScaler
 
 from probesteer.concepts.words import word_pattern
 from probesteer.detection.design import Design
-from probesteer.stats import auroc_interval
 
 # (training texts, training labels, test texts, word list) to test scores (texts,)
 Baseline = Callable[[Sequence[str], np.ndarray, Sequence[str], Sequence[str]], np.ndarray]
@@ -112,16 +111,22 @@ BASELINES: dict[str, Baseline] = {
 }
 
 
-def surface_aurocs(texts: Sequence[str], design: Design, words: Sequence[str]) -> dict[str, tuple[float, float, float]]:
-    """AUROC on the held-out texts, with its interval, of every baseline fitted on the training texts.
-
-    Without a word list there is no keyword count.
-    """
-    train, labels, groups = design.train, design.labels, design.groups
+def surface_scores(texts: Sequence[str], design: Design, words: Sequence[str]) -> dict[str, np.ndarray]:
+    """Scores of the held-out texts by every baseline fitted on the training texts; without a word list no keyword count."""
+    train, labels = design.train, design.labels
     fit = [text for text, inside in zip(texts, train, strict=True) if inside]
     out = [text for text, inside in zip(texts, train, strict=True) if not inside]
     return {
-        name: auroc_interval(baseline(fit, labels[train], out, words), labels[~train], groups[~train])
+        name: baseline(fit, labels[train], out, words)
         for name, baseline in BASELINES.items()
         if words or baseline is not keyword_count
     }
+
+
+def told_by(names: np.ndarray, design: Design) -> np.ndarray:
+    """Scores of the held-out texts by a name alone, such as a generator's: the share of its training texts that are positive.
+
+    names (texts,); a name that no training text has scores one half.
+    """
+    shares = {name: design.labels[design.train & (names == name)].mean() for name in set(names[design.train])}
+    return np.array([shares.get(name, 0.5) for name in names[design.test]])

@@ -10,7 +10,6 @@ import pandas as pd
 
 from probesteer.behaviour.effects import CEILING, FLOOR
 from probesteer.report.evidence import Evidence
-from probesteer.study.options import EMBEDDINGS
 
 PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
 FEW_GROUPS, ENOUGH_GROUPS = 6, 12  # below 6 groups a label permutation cannot reach p = 0.05 reliably
@@ -19,8 +18,6 @@ NESTED_SHORTFALL = 0.1  # of the nested AUROC below the interval: its folds are 
 ENDED = 0.5  # share of unsteered texts
 UNRATED = 0.1  # share of the texts
 EXCESS = 0.1  # success rate of the published rule above the strict one: one alpha in ten
-LEAKS = 0.1  # share of the test clusters
-CONCENTRATED = 0.5  # share of the direction's squared norm in 1 % of its dimensions
 CONTROL_SHARE = 0.5  # of the probe's rate change, by a control direction
 TREND, SPECIFICITY = "dose-response trend", "specificity"  # the verdict reads these itself, block by block
 YES, SOME, NO, NOT_TESTED, NOT_MEASURABLE = "yes", "in some scenarios", "no", "not tested", "not measurable"
@@ -77,12 +74,27 @@ def beside(row: Any) -> str:
 
 @check("PI", "detection criterion", "council")
 def pi_criterion(evidence: Evidence) -> Findings:
-    """The held-out AUROC and its gap to random directions reach the bars."""
-    bars = evidence.criteria
+    """The held-out AUROC reaches the bar."""
+    bar = evidence.criteria.auroc
     for row in evidence.council.itertuples():
-        status = graded(row.auroc >= bars.auroc and row.gap >= bars.gap)
-        text = f"AUROC {row.auroc:.3f} (bar {bars.auroc}), gap {row.gap:.3f} (bar {bars.gap})"
-        yield row.model, status, text
+        yield row.model, graded(row.auroc >= bar), f"AUROC {row.auroc:.3f} (bar {bar})"
+
+
+@check("PI", "left-out scenarios", "council")
+def pi_scenarios(evidence: Evidence) -> Findings:
+    """The behaviour is read in scenarios that the probe was not fitted on; with a single one nobody can tell."""
+    bar = evidence.criteria.scenario_auroc
+    for row in evidence.council.itertuples():
+        if pd.isna(row.out_of_scenario_auroc):
+            yield (
+                row.model,
+                WARN,
+                "no second scenario to leave out: whether the direction holds in another one is not measurable",
+            )
+            continue
+        lower, upper = row.out_of_scenario_auroc_lower, row.out_of_scenario_auroc_upper
+        text = f"AUROC {row.out_of_scenario_auroc:.3f} [{lower:.3f}, {upper:.3f}] (bar {bar}, interval above 0.5)"
+        yield row.model, graded(row.out_of_scenario_auroc >= bar and lower > 0.5), text
 
 
 @check("PI", "worst model", "council")
@@ -125,8 +137,10 @@ def statistician_groups(evidence: Evidence) -> Findings:
 def statistician_interval(evidence: Evidence) -> Findings:
     """The interval of the AUROC leaves chance out, and the training folds agree with the test pairs."""
     for row in evidence.council.itertuples():
-        status = graded(row.auroc_lower > 0.5 and row.nested_auroc >= row.auroc_lower - NESTED_SHORTFALL, row.auroc_lower > 0.5)
-        text = f"AUROC {beside(row)}, nested cross-validation {row.nested_auroc:.3f}"
+        agrees = pd.isna(row.nested_auroc) or row.nested_auroc >= row.auroc_lower - NESTED_SHORTFALL
+        status = graded(row.auroc_lower > 0.5 and agrees)
+        nested = "has too few groups" if pd.isna(row.nested_auroc) else f"{row.nested_auroc:.3f}"
+        text = f"AUROC {beside(row)}, nested cross-validation {nested}"
         yield row.model, status, text
 
 
@@ -217,97 +231,6 @@ def engineer_truncation(evidence: Evidence) -> Findings:
     for model, ended in unsteered(evidence, "ended"):
         text = f"{ended.mean():.2f} of the unsteered texts end before the token limit"
         yield model, noted(ended.mean() >= ENDED), text
-
-
-@check("Devil's Advocate", "surface baselines", "details")
-def devil_surface(evidence: Evidence) -> Findings:
-    """No surface baseline may pass the probe's own bar: the pairs would then show nothing about the model."""
-    for row, surface in details_of(evidence, "surface_auroc"):
-        best = surface.loc[surface["estimate"].idxmax()]
-        bar = min(evidence.criteria.auroc, row.auroc)
-        status = graded(best["estimate"] < min(bar, row.auroc_lower), best["estimate"] < bar)
-        text = f"{best['of']} {best['estimate']:.3f} against {beside(row)} (bar {evidence.criteria.auroc})"
-        yield row.model, status, text
-
-
-@check("Devil's Advocate", "near-duplicates across the split", "selection")
-def devil_leak(evidence: Evidence) -> Findings:
-    """No cluster of near-duplicates lies on both sides of the split: the probe would have seen the test."""
-    for row in evidence.council.itertuples():
-        leaks = getattr(row, "leaking_groups", 0)
-        status = graded(leaks == 0, leaks <= LEAKS * row.test_groups)
-        text = f"{leaks:.0f} of {row.test_groups:.0f} test clusters have near-duplicates among the training pairs"
-        yield row.model, status, text
-
-
-@check("Devil's Advocate", "embeddings alone", "detection")
-def devil_embeddings(evidence: Evidence) -> Findings:
-    """The words alone, as the input embeddings see them, must not do as well as the selected block."""
-    embeddings = evidence.detection[evidence.detection["layer"] == EMBEDDINGS].set_index("model")["auroc"]
-    for row in evidence.council.itertuples():
-        if row.model in embeddings:
-            status = graded(embeddings[row.model] < row.auroc_lower, embeddings[row.model] < row.auroc)
-            text = f"{embeddings[row.model]:.3f} against {beside(row)}"
-            yield row.model, status, text
-
-
-@check("Devil's Advocate", "lexical ablation", "council")
-def devil_ablation(evidence: Evidence) -> Findings:
-    """The telling words replaced on both sides, most of the AUROC is left."""
-    yield from drops(evidence, "ablated_auroc", evidence.criteria.ablation_drop)
-
-
-@check("Devil's Advocate", "length and formatting", "council")
-def devil_form(evidence: Evidence) -> Findings:
-    """What length and formatting predict taken out, most of the AUROC is left."""
-    yield from drops(evidence, "residualised_auroc", evidence.criteria.ablation_drop)
-
-
-def drops(evidence: Evidence, column: str, bar: float) -> Findings:
-    for row in evidence.council.itertuples():
-        if pd.notna(left := getattr(row, column, np.nan)):
-            status = graded(row.auroc - left <= bar, left > 0.5)
-            yield row.model, status, f"{left:.3f} against {beside(row)}"
-
-
-@check("Devil's Advocate", "control concept", "detection")
-def devil_control_concept(evidence: Evidence) -> Findings:
-    """Another concept's direction, either way round, does not tell this one's sides apart nearly as well."""
-    for row in evidence.council.itertuples():
-        if pd.notna(auroc := getattr(row, "control_concept_auroc", np.nan)):
-            apart = max(auroc, 1 - auroc)
-            status = graded(row.auroc - apart >= evidence.criteria.gap, row.auroc > apart)
-            text = f"its direction gives {auroc:.3f} against {beside(row)}, cosine {row.cos_control_concept:.2f}"
-            yield row.model, status, text
-
-
-@check("Devil's Advocate", "out-of-scenario drop", "details")
-def devil_scenario(evidence: Evidence) -> Findings:
-    """A scenario that the probe was not fitted on is told apart nearly as well."""
-    for row, left_out in details_of(evidence, "without_scenario", of_layer=True):
-        worst = left_out.loc[left_out["estimate"].idxmin()]
-        status = graded(row.auroc - left_out["estimate"].mean() <= evidence.criteria.scenario_drop, worst["estimate"] > 0.5)
-        text = f"mean {left_out['estimate'].mean():.3f}, least {worst['estimate']:.3f} ({worst['of']}) against {beside(row)}"
-        yield row.model, status, text
-
-
-@check("Devil's Advocate", "random directions", "council")
-def devil_random(evidence: Evidence) -> Findings:
-    """Random directions, isotropic or with the covariance of the activations, must not do as well."""
-    for row in evidence.council.itertuples():
-        best = max(row.random_auroc_p95, row.matched_auroc_p95)
-        status = graded(best < row.auroc_lower, best < row.auroc)
-        text = f"95th percentiles {row.random_auroc_p95:.3f} and, covariance-matched, {row.matched_auroc_p95:.3f}"
-        yield row.model, status, f"{text} against {beside(row)}"
-
-
-@check("Devil's Advocate", "concentration", "council")
-def devil_geometry(evidence: Evidence) -> Findings:
-    """A direction that lives in a few dimensions is likely an outlier dimension's."""
-    for row in evidence.council.itertuples():
-        status = noted(row.top_share <= CONCENTRATED)
-        text = f"participation ratio {row.participation_ratio:.1f}, {row.top_share:.2f} of the norm in 1 % of the dimensions"
-        yield row.model, status, text
 
 
 @check("Devil's Advocate", SPECIFICITY, "specificity")

@@ -7,20 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probesteer.report.checks import CHECKS, FAIL, NO, NOT_MEASURABLE, NOT_TESTED, SOME, SPECIFICITY, TREND, WARN, YES
+from probesteer.report.checks import FAIL, NO, NOT_MEASURABLE, NOT_TESTED, SOME, SPECIFICITY, TREND, WARN, YES
 from probesteer.report.evidence import Evidence
+from probesteer.report.sceptic import CHECKS
 from probesteer.stats import holm
 from probesteer.study.sections import Criteria
 
 AT = ["model", "layer"]
 RANKED = [YES, SOME, NO, NOT_MEASURABLE]  # what is said of a model is the best of its blocks
+OUT_OF_SCENARIO = [f"out_of_scenario_auroc{bound}" for bound in ("", "_lower", "_upper")]
 
 
 def select_layers(detection: pd.DataFrame, selection: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
     """One row per model: the block that cross-validation on the training split chose, with `selection_p`.
 
-    Adds `p_holm`, the permutation p of the whole choice corrected over models, and `detected`. The test pairs play no
-    part in the choice.
+    Adds `p_holm`, the permutation p of the whole choice corrected over models, and `detected`: by the AUROC, that p and, where
+    there are scenarios to leave out, the AUROC in these. The test pairs play no part in the choice.
     """
     chosen = selection.rename(columns={"selected_layer": "layer"}).astype({"layer": int})
     best = chosen.merge(detection, on=["model", "layer"], how="left", validate="one_to_one").sort_values("model")
@@ -29,8 +31,13 @@ def select_layers(detection: pd.DataFrame, selection: pd.DataFrame, criteria: Cr
 
 
 def is_read(rows: pd.DataFrame, p: pd.Series, criteria: Criteria) -> pd.Series:
-    """Whether the behaviour is readable at each row's layer of the detection table, at a corrected permutation p."""
-    return (rows["auroc"] >= criteria.auroc) & (rows["gap"] >= criteria.gap) & (p <= criteria.permutation_p)
+    """Whether the behaviour is readable at each row's layer of the detection table, at a corrected permutation p.
+
+    In scenarios that the probe was not fitted on, too, where there are several.
+    """
+    left_out, lower, _ = (rows.get(name, pd.Series(float("nan"), rows.index)) for name in OUT_OF_SCENARIO)
+    holds = left_out.isna() | (left_out >= criteria.scenario_auroc) & (lower > 0.5)
+    return (rows["auroc"] >= criteria.auroc) & (p <= criteria.permutation_p) & holds
 
 
 def judge_trends(trends: pd.DataFrame, tables: Mapping[str, pd.DataFrame], criteria: Criteria) -> pd.DataFrame:

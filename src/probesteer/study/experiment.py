@@ -18,6 +18,7 @@ from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, Reso
 
 JUDGE_PREFIX = "judge."  # of a judge's name in paths
 MOST_ABLATIONS = 1000  # draws
+PERMUTATION_STEPS = (1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000)
 
 
 class Study(Options):
@@ -152,6 +153,11 @@ class Study(Options):
         given = self.steering_layers if model.steering_layers is None else model.steering_layers
         return _blocks(given, model)
 
+    @property
+    def detection_permutations(self) -> int:
+        """Label permutations of a model's detection."""
+        return _permutations(len(self.models), self.criteria.permutation_p)
+
     def layers_of(self, model: Model) -> list[int]:
         """Probed layers: the detection layers and the steering layers, in order."""
         given = self.layers if model.layers is None else model.layers
@@ -200,12 +206,8 @@ class Study(Options):
 
     @property
     def trend_permutations(self) -> int:
-        """Permutations of a trend's test: enough that the least p passes its bar after Holm's correction, with room to spare.
-
-        In powers of ten, so that one more model seldom changes what the others are tested with.
-        """
-        enough = (count for count in (2_000, 20_000, 200_000) if 2 * self.trend_tests <= self.criteria.trend_p * (count + 1))
-        return next(enough, 2_000_000)
+        """Permutations of a trend's test."""
+        return _permutations(self.trend_tests, self.criteria.trend_p)
 
     def digest(self) -> str:
         """SHA-256 of every setting."""
@@ -221,6 +223,15 @@ class Study(Options):
             return path.read_text(encoding="utf-8") == self.model_dump_json(indent=1) + "\n"
         except (OSError, UnicodeDecodeError):
             return False
+
+
+def _permutations(tests: int, bar: float) -> int:
+    """Permutations of one of a family of tests: the least p, times the tests, is a fifth of the bar at most; in steps.
+
+    So a further model re-runs no other one's jobs, unless it takes the study over a step.
+    """
+    needed = 5 * tests / max(bar, 1e-9)
+    return next((count for count in PERMUTATION_STEPS if count >= needed), PERMUTATION_STEPS[-1])
 
 
 def _blocks(given: list[float], model: Model) -> list[int]:

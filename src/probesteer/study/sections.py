@@ -11,6 +11,9 @@ from probesteer.study.options import GENERATOR_PATTERN, URL_PATTERN, Count, Opti
 
 MOST_CONTROLS = 1000  # directions of a kind: each is a sweep of its own
 PAIR_FILES = (".jsonl", ".csv", ".tsv", ".parquet")
+PairColumn = Literal[
+    "id", "scenario", "split", "voice", "generator", "generator_positive", "generator_negative", "positive", "negative"
+]
 # Below results/ or resources/, in folders and under a name that begin with a letter, a digit or _, of a kind that holds pairs.
 DOWNLOADED = r"(results|resources)(/\w[\w .-]*)+\.(csv|tsv|jsonl|parquet)"
 
@@ -54,7 +57,7 @@ class PairsFile(Options):
     """Where the file is downloaded from, if it is; best an address that names a commit."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """SHA-256 of the download; required with url."""
-    columns: dict[Literal["id", "scenario", "split", "voice", "generator", "positive", "negative"], str] = {}
+    columns: dict[PairColumn, str] = {}
     """Which column holds what, where it has another name; only positive and negative must be there."""
     title: str | None = None
     """What the report calls the behaviour of these pairs; none names the file."""
@@ -109,8 +112,8 @@ class Criteria(Options):
 
     auroc: Share = 0.9
     """Least held-out AUROC of the selected layer."""
-    gap: Share = 0.2
-    """Least AUROC above the mean AUROC of random directions."""
+    scenario_auroc: Share = 0.85
+    """Least mean AUROC in scenarios that the probe was not fitted on, where there are several; its interval lies above 1/2."""
     permutation_p: Share = 0.05
     """Most permutation p of the selected layer, the choice of the layer included, Holm-corrected over models."""
     ablation_drop: Share = 0.15
