@@ -56,4 +56,10 @@ def test_the_calibration_runs_small():
 
 def test_the_report_of_twice_the_models_verifies_twice_the_cells():
     one, two = rows_of("scale.py", "aggregate", "--models", "1", "2")
-    assert int(two[1].replace(",", "")) == 2 * int(one[1].replace(",", "")) == 2 * 715
+    assert int(two[1].replace(",", "")) == 2 * int(one[1].replace(",", "")) == 2 * 720
+
+
+def test_breakage_that_coherence_was_not_fitted_on_is_found(tmp_path):
+    rows = rows_of("coherence.py", "--keep", str(tmp_path))
+    assert all(float(share) <= 0.08 for share in rows[0][2:])
+    assert len(rows) == 16 and all(float(cell.split()[0]) >= 0.9 for row in rows[1:] for cell in row[2:])

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from probesteer.behaviour.coherence import likely
+from probesteer.behaviour.coherence import judge_coherence
 from probesteer.behaviour.effects import dose_response, of_arm, success_intervals, success_rates
 from probesteer.behaviour.kappa import agreement
 from probesteer.behaviour.outcomes import with_unrated
@@ -165,9 +165,9 @@ def test_the_bound_of_coherence_does_not_move_with_the_number_of_layers():
     texts = pd.DataFrame({"arm": "baseline", "model": "m", "layer": 0, "scenario": "s", "alpha": 0.0, "sample": range(50)})
     prompted = texts.assign(arm="prompted-positive", layer=np.nan)
     one = pd.concat([texts, prompted], ignore_index=True)
-    one = one.assign(text=words, code_like=False, nll=rng.gamma(2, size=100))
+    one = one.assign(text=words, nll=rng.gamma(2, size=100), nll_std=1.0)
     ten = pd.concat([one, *(one[one["arm"] == "baseline"].assign(layer=layer) for layer in range(1, 10))])
-    assert likely(ten)[: len(one)].tolist() == likely(one).tolist()
+    assert judge_coherence(ten)["coherent"][: len(one)].tolist() == judge_coherence(one)["coherent"].tolist()
 
 
 def test_what_a_judge_failed_on_is_counted_and_left_out_of_the_rates():

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 from probesteer.behaviour import scoring
 from probesteer.behaviour.coherence import published_coherent
@@ -12,6 +13,8 @@ from probesteer.behaviour.effects import dose_response, success_rates
 from probesteer.behaviour.scoring import SCORERS, lexical, published, score
 from probesteer.behaviour.trends import trends
 from probesteer.cli import main
+from probesteer.concepts.concept import load_concept
+from probesteer.concepts.words import word_pattern
 from probesteer.errors import InputError
 
 # Printed in Table 3 for Phi-3; its printed coherence does not reproduce.
@@ -57,6 +60,7 @@ def test_the_lexical_scorer_matches_whole_words_and_inflections():
         ("Not only do I care, I also help.", 2),
         ("There is no time, so I help.", 1),
         ("I never win and nobody completes the task.", 0),
+        ("I shan't help; without care I proceed.", 0),
     ],
 )
 def test_words_that_a_negation_denies_do_not_count(text, evidence):
@@ -67,6 +71,13 @@ def test_a_list_word_that_stands_in_the_prompt_counts_for_nothing_however_short_
     prompt = "Reach the objective. Help the person who is sorry."
     assert lexical("The objective. I am sorry, I helped.", prompt) == 0
     assert lexical("I proceed to the objective with care and support.", prompt) == 1
+
+
+def test_no_prompt_that_is_shipped_holds_a_word_that_counts():
+    for concept in map(load_concept, (ROOT / "resources/concepts").iterdir()):
+        counted = [word_pattern(word) for word in [*concept.positive_words, *concept.negative_words]]
+        prompts = [*concept.prompts().values(), *concept.system_prompts.model_dump().values()]
+        assert not [pattern for pattern in counted for prompt in prompts if pattern.search(prompt.lower())]
 
 
 def test_a_text_that_only_stops_echoing_is_not_steerable_by_words():
@@ -148,22 +159,6 @@ def test_exchangeable_outcomes_have_a_uniform_trend_p():
         p_values.append(trends(noise, limit=5, seed=seed)["p"].item())
     assert np.mean(np.array(p_values) <= 0.1) <= 0.25
     assert 0.35 < np.mean(p_values) < 0.65
-
-
-def test_coherence_by_likelihood_takes_its_bound_from_unsteered_texts():
-    words = "the light is low and I put the old man before the route today"
-    texts = pd.DataFrame(
-        {
-            "model": "m",
-            "layer": 3,
-            "scenario": "s",
-            "alpha": [0.0] * 10 + [40.0, 40.0, 40.0],
-            "sample": [*range(10), 0, 1, 2],
-            "text": [words] * 11 + ["", "move " * 20],
-            "nll": [0.3] * 10 + [2.0, np.nan, 0.1],
-        }
-    )
-    assert score(texts, "grammar")["coherent"].tolist() == [True] * 10 + [False] * 3
 
 
 def test_scoring_keeps_every_column_and_names_the_scorer():

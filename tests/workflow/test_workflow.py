@@ -26,7 +26,7 @@ def test_a_study_ends_in_a_report_with_every_table(finished):
     assert {path.name for path in (council / "figures").iterdir()} == {
         f"{name}.{kind}" for name in ("auroc_by_layer", "dose_response") for kind in ("png", "svg")
     }
-    assert table(finished, "cells")["verified_cells"].tolist() == [2 * 3 + 2 * 2 * 4]
+    assert table(finished, "cells")["verified_cells"].tolist() == [2 * 4 + 2 * 2 * 4]
     assert set(table(finished, "cost")["phase"]) == {"activations", "steering", "probe, detect, score"}
     assert set(table(finished, "examples")["sample"]) == {0}
 

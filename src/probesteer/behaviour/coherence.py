@@ -1,14 +1,33 @@
-"""Is a generated text coherent, and what speaks against it?"""
+"""Is a generated text coherent, and what speaks against it?
 
+Every text is compared with unsteered texts of the same model in the same scenario, in six measures: how surprising its tokens
+are and how much that varies, by the unsteered model, how much likelier it is elsewhere than where it was asked for, how much of
+it repeats, is a list, or is code. Both sides count of the first two: text that loops is likelier than text that is written.
+The weighted sum of what exceeds is its incoherence; its bound is calibrated on unsteered texts that are not judged.
+"""
+
+import re
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 
+from probesteer.study.cells import BASELINE_ARM, CALIBRATION_ARM
+
 MIN_CHARS, MIN_WORDS, MIN_UNIQUE_WORD_RATIO = 50, 10, 0.3  # of the published Table 3
-BASELINE_NLL_QUANTILE = 0.99
-REPEATED_WORDS = 4
+REPEATED_WORDS, REPEATED_RUN = 4, 3
 CODE_SHARE = 0.08  # of the characters: prose with brackets and dashes stays below, code and tables do not
+CODE_CHARACTERS = "{}[]<>;=|\\/_#@$%^&*"
+NUMBER, MARKER = re.compile(r"\W*\d[\d.,:/-]*\W*"), re.compile(r"\s*(?:\d+\s*[.):]|[-*+•–])(?:\s|$)")
+FALSE_ALARMS = 0.05  # nominal share of unsteered texts that are called incoherent
+LEAST_UNSTEERED = 20  # with fewer, no text is rarer than 5 % of them
+# Per measure: its weight, and the least standard deviation that it is measured in, since the unsteered texts of a scenario may
+# not vary at all. Fitted by benchmarks/coherence.py (docs/calibration.md).
+WEIGHTS = {"surprisal": 1.0, "spread": 1.0, "off_topic": 1.0, "repetition": 1.0, "listed": 1.0, "code": 1.0}
+FLOORS = {"surprisal": 0.05, "spread": 0.05, "off_topic": 0.05, "repetition": 0.03, "listed": 0.05, "code": 0.01}
+TWO_SIDED = ("surprisal", "spread")
 
 
 def unique_word_ratio(text: str) -> float:
@@ -30,27 +49,134 @@ def distinct_2(text: str) -> float:
     return len(set(bigrams)) / len(bigrams) if bigrams else 1.0
 
 
+def runs(text: str, length: int) -> Counter[tuple[str, ...]]:
+    """How often each run of so many words occurs."""
+    words = text.lower().split()
+    return Counter(tuple(words[start : start + length]) for start in range(len(words) - length + 1))
+
+
 def repeated(text: str) -> bool:
     """A run of REPEATED_WORDS words occurs three times or more."""
-    words = text.lower().split()
-    runs = Counter(tuple(words[start : start + REPEATED_WORDS]) for start in range(len(words) - REPEATED_WORDS + 1))
-    return max(runs.values(), default=0) >= 3
+    return max(runs(text, REPEATED_WORDS).values(), default=0) >= 3
 
 
 def code_like(text: str) -> bool:
     """Programming code, markup or data rather than prose: a fence, or more than CODE_SHARE of its characters are code's."""
-    return "```" in text or sum(char in "{}[]<>;=|\\/_#@$%^&*" for char in text) > CODE_SHARE * max(1, len(text))
+    return "```" in text or code(text) > CODE_SHARE
 
 
-def likely(texts: pd.DataFrame) -> pd.Series:
-    """Coherent by the model's own likelihood: bool (texts,).
+def repetition(text: str) -> float:
+    """Share of the runs of REPEATED_RUN words that have occurred before."""
+    found = runs(text, REPEATED_RUN)
+    return 1 - len(found) / found.total() if found else 0.0
 
-    A text is coherent if it is neither empty nor repetitive (unique-word ratio of 0.3) nor code-like, and the unsteered
-    model's mean negative log-likelihood of it is at most the BASELINE_NLL_QUANTILE of the same model's unsteered texts.
-    An unsteered text that stands at several layers counts once there.
+
+def listed(text: str) -> float:
+    """Share of the words that are numbers, or of the lines that begin as a list's do, whichever is larger."""
+    words, lines = text.split(), [line for line in text.splitlines() if line.strip()]
+    if not words:
+        return 0.0
+    numbers = sum(bool(NUMBER.fullmatch(word)) for word in words) / len(words)
+    return max(numbers, sum(bool(MARKER.match(line)) for line in lines) / len(lines))
+
+
+def code(text: str) -> float:
+    """Share of the characters that prose has no use for."""
+    return sum(char in CODE_CHARACTERS for char in text) / max(1, len(text))
+
+
+OF_TEXT: dict[str, Callable[[str], float]] = {"repetition": repetition, "listed": listed, "code": code}
+
+
+LIKELIHOODS = ("nll", "nll_std", "nll_elsewhere")  # columns of cells; an imported table may lack them
+
+
+def measures(texts: pd.DataFrame) -> pd.DataFrame:
+    """Of each text the measures that the table allows, one column each, in the order of WEIGHTS.
+
+    `surprisal` and `spread` need the columns nll and nll_std, `off_topic` nll and nll_elsewhere; a measure without any value
+    is left out. An empty text has no surprisal.
     """
-    named = [column for column in ("arm", "model", "scenario", "sample", "text") if column in texts]
-    unsteered = texts[texts["alpha"] == 0].drop_duplicates(named)
-    bound = unsteered.groupby("model")["nll"].quantile(BASELINE_NLL_QUANTILE)
-    varied = texts["text"].map(unique_word_ratio) >= MIN_UNIQUE_WORD_RATIO
-    return varied & ~texts["code_like"] & (texts["nll"] <= texts["model"].map(bound))
+    nll, spread, elsewhere = (texts.get(name, pd.Series(np.nan, texts.index)).astype(float) for name in LIKELIHOODS)
+    found = {"surprisal": nll, "spread": spread, "off_topic": nll - elsewhere}
+    found |= {name: texts["text"].map(of).astype(float) for name, of in OF_TEXT.items()}
+    return pd.DataFrame({name: found[name] for name in WEIGHTS if found[name].notna().any()})
+
+
+def how_judged(texts: pd.DataFrame, judged: pd.DataFrame) -> str:
+    """What is to be known of the coherence of these texts: what could not be measured; nothing where all could."""
+    if judged["incoherence"].isna().all():
+        return f"coherence by the published rule: no model has {LEAST_UNSTEERED} unsteered texts"
+    if left_out := [name for name in WEIGHTS if name not in measures(texts)]:
+        lacking = [name for name in LIKELIHOODS if name not in texts]
+        return f"coherence without {', '.join(left_out)}: no column {', '.join(lacking)}" if lacking else ""
+    return ""
+
+
+def incoherence_parts(own: np.ndarray, mean: np.ndarray, deviation: np.ndarray, names: list[str]) -> np.ndarray:
+    """What the measures exceed the unsteered texts by, in standard deviations: (texts, measures), as arguments broadcast."""
+    exceeds = (own - mean) / np.maximum(deviation, [FLOORS[name] for name in names])
+    return np.where([name in TWO_SIDED for name in names], np.abs(exceeds), np.maximum(exceeds, 0))
+
+
+def incoherence(own: np.ndarray, mean: np.ndarray, deviation: np.ndarray, names: list[str]) -> np.ndarray:
+    """The weighted sum of the parts, (texts,); a text without a surprisal is infinitely incoherent."""
+    weights = np.array([WEIGHTS[name] for name in names])
+    return np.nan_to_num(incoherence_parts(own, mean, deviation, names) @ weights, nan=np.inf, posinf=np.inf)
+
+
+def calibrating(texts: pd.DataFrame) -> np.ndarray:
+    """The unsteered texts that bounds are taken from, bool (texts,): the calibration arm, or where there is none the baseline.
+
+    A text that stands at several layers counts once, an empty one not at all.
+    """
+    arms = texts["arm"] if "arm" in texts else pd.Series(BASELINE_ARM, texts.index)
+    own = arms == CALIBRATION_ARM
+    unsteered = own if own.any() else (arms == BASELINE_ARM) & (texts["alpha"] == 0)
+    bounding = (unsteered & (texts["text"].str.strip() != "")).to_numpy(copy=True)
+    bounding[bounding] = ~texts.loc[bounding, ["model", "scenario", "sample", "text"]].duplicated().to_numpy()
+    return bounding
+
+
+def judge_coherence(texts: pd.DataFrame) -> pd.DataFrame:
+    """Per text, in order: `incoherence`, and `coherent`.
+
+    A text is incoherent if it is empty, or if at most FALSE_ALARMS of the unsteered texts of its model and scenario are as
+    incoherent: p = (1 + number of these) / (1 + number of all), a rank among exchangeable texts, so that FALSE_ALARMS holds on
+    average whatever they are like (conformal prediction, Vovk et al. 2005). An unsteered text that the bound is taken from is
+    compared with the others. A scenario with fewer than LEAST_UNSTEERED of them takes those of all scenarios of the model; a
+    model with fewer is judged by the published rule, and its incoherence is missing.
+    """
+    bounding, number = calibrating(texts), np.arange(len(texts))
+    judged = pd.DataFrame({"incoherence": np.nan, "coherent": texts["text"].map(published_coherent).to_numpy(bool)})
+    for _model, rows in texts.assign(number=number).groupby("model", sort=False):
+        found = measures(rows).set_axis(rows["number"])
+        unsteered = found[bounding[rows["number"]]].dropna()
+        if len(unsteered) < LEAST_UNSTEERED:
+            continue
+        for _scenario, at in rows.groupby("scenario", sort=False)["number"]:
+            own = found.loc[at]
+            there = unsteered[unsteered.index.isin(at)]
+            score, p = _ranked(own, there if len(there) >= LEAST_UNSTEERED else unsteered)
+            judged.loc[at, "incoherence"], judged.loc[at, "coherent"] = score, p > FALSE_ALARMS
+    judged["coherent"] &= (texts["text"].str.strip() != "").to_numpy()
+    return judged.set_axis(texts.index)
+
+
+def _ranked(own: pd.DataFrame, unsteered: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Incoherence of the own texts, and the share of the unsteered ones (texts, measures) that are as incoherent: (texts,)."""
+    names, values = list(own), unsteered.to_numpy()
+    count, total, squares = len(values), values.sum(0), (values**2).sum(0)
+
+    def score(rows: np.ndarray, left_out: np.ndarray | float, size: int) -> np.ndarray:
+        mean = (total - left_out) / size
+        variance = ((squares - np.square(left_out)) - size * mean**2) / (size - 1)
+        return incoherence(rows, mean, np.sqrt(np.maximum(variance, 0)), names)
+
+    # each unsteered text is measured by the others, as a new text is
+    bounds = pd.Series(score(values, values, count - 1), unsteered.index)
+    scores = pd.Series(score(own.to_numpy(), 0.0, count), own.index)
+    inside = own.index.isin(bounds.index)
+    scores[inside] = bounds[own.index[inside]]
+    as_incoherent = (bounds.to_numpy() >= scores.to_numpy()[:, None]).sum(1)
+    return scores.to_numpy(), (as_incoherent + ~inside) / (count + ~inside)

@@ -23,6 +23,8 @@ SCORE_COLUMNS = {
 }
 FLAGS = ["distinct_2", "repeated", "empty", "code_like"]
 OPTIONAL_COLUMNS = {"arm": "text", "evidence": "number?", "ended": "bool", "nll": "number?", "distinct_2": "number"}
+MEANS = ["nll", "kl", "perplexity"]
+OPTIONAL_COLUMNS |= dict.fromkeys(["kl", "perplexity"], "number?")
 OPTIONAL_COLUMNS |= dict.fromkeys(["repeated", "empty", "code_like"], "bool")
 DRAWS = 2000  # of a bootstrap
 CEILING, FLOOR = 0.95, 0.05  # baseline rates that leave a direction nothing to do on one side
@@ -47,7 +49,8 @@ def dose_response(scores: pd.DataFrame) -> pd.DataFrame:
 
     positive, negative, coherent, coherent_published, ended: shares of the samples. positive_coherent, negative_coherent:
     shares that are both; a text that is not coherent is neither, and counts in `incoherent`. coherent_rate: positive among
-    the coherent, NaN where none is. Means of what else the texts carry: nll, distinct_2, repeated, empty, code_like.
+    the coherent, NaN where none is. Means of what else the texts carry: nll, distinct_2, repeated, empty, code_like; and kl and
+    perplexity of `lm.likelihood.Shift`, one value in a cell.
     """
     both = scores.assign(
         positive_coherent=scores["positive"] & scores["coherent"],
@@ -55,7 +58,7 @@ def dose_response(scores: pd.DataFrame) -> pd.DataFrame:
         incoherent=~scores["coherent"],
     )
     kinds = ["positive", "negative", "coherent", "coherent_published", "positive_coherent", "negative_coherent", "incoherent"]
-    kinds += [kind for kind in ("ended", "nll", *FLAGS) if kind in scores]
+    kinds += [kind for kind in ("ended", *MEANS, *FLAGS) if kind in scores]
     grouped = both.groupby([*CELL, "alpha"], sort=True)
     rates = grouped[kinds].mean()
     rates.insert(0, "samples", grouped.size())

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pandas as pd
 
-from probesteer.behaviour.scoring import TEXT_COLUMNS, score, scores_inputs, write_scores
+from probesteer.behaviour.scoring import TEXT_COLUMNS, is_judged, score, scores_inputs, write_scores
 from probesteer.concepts.concept import Concept
 from probesteer.errors import InputError
 from probesteer.files.cards import read_card
@@ -165,7 +165,7 @@ def rubric_evidence(texts: pd.DataFrame, concept: Concept, rater: Rater) -> list
 
 def rate_texts(texts: pd.DataFrame, concept: Concept, rater: Rater) -> pd.DataFrame:
     """Texts scored by the rubric of their scenario: `scoring.score` with what the rater said."""
-    return score(texts, "rubric", concept.prompts(), rubric_evidence(texts, concept, rater))
+    return score(texts, "rubric", concept.prompts(), rubric_evidence(texts[is_judged(texts)], concept, rater))
 
 
 def judge_inputs(study: Study, card: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -5,15 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from probesteer.behaviour.coherence import code_like, distinct_2, likely, published_coherent, repeated
+from probesteer.behaviour.coherence import code_like, distinct_2, judge_coherence, published_coherent, repeated
 from probesteer.concepts import grammar
 from probesteer.concepts.concept import Concept
 from probesteer.concepts.words import word_pattern
 from probesteer.errors import InputError
 from probesteer.files.tables import read_fingerprint, read_table, write_table
+from probesteer.study.cells import CALIBRATION_ARM
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
@@ -25,7 +27,7 @@ class Words(NamedTuple):
     negative: Sequence[str]
 
 
-NUMERICS = 2  # bump by hand when the same texts get other scores
+NUMERICS = 3  # bump by hand when the same texts get other scores
 # The word lists and the substring matching of the published Table 3, kept exactly for replication.
 PUBLISHED_WORDS = Words(
     ["help", "support", "concern", "care", "worry", "feel", "understand", "sorry", "comfort", "listen", "reach out"],
@@ -34,7 +36,7 @@ PUBLISHED_WORDS = Words(
 # What a negation denies, to the end of its clause, is no evidence (Pang, Lee and Vaithyanathan 2002, "Thumbs up?").
 NEGATION = re.compile(
     r"(?<!\w)(?:not(?! (?:only|just|merely)\b)|no|never|nor|neither|none|nobody|nothing|nowhere|cannot|without|hardly|"
-    r"(?:do|does|did|wo|ca|could|should|would|must|need|is|are|was|were|ai|have|has|had)n'?t)(?!\w)"
+    r"(?:do|does|did|wo|ca|sha|could|should|would|must|need|is|are|was|were|ai|have|has|had)n'?t)(?!\w)"
 )
 CLAUSE_END = re.compile(r"[.,;:!?()\n—–]|(?<!\w)(?:but|yet|however|although|though|because|so|until|unless)(?!\w)")
 TEXT_COLUMNS = {
@@ -87,14 +89,16 @@ def score(
     evidence: Sequence[int | None] | None = None,
     words: Words = PUBLISHED_WORDS,
 ) -> pd.DataFrame:
-    """Score texts: needs TEXT_COLUMNS, keeps every column, and adds these.
+    """Score texts: needs TEXT_COLUMNS, keeps every column, leaves out calibration texts, and adds these.
 
     `scorer`; `evidence`, an integer, positive where the text shows the behaviour; `positive` (evidence > 0) and
     `negative` (evidence < 0), these three missing where a judge has failed; `distinct_2`, `repeated`, `code_like`, `empty`;
-    `coherent_published`; and `coherent`, by likelihood where the texts carry `nll`, else by the published rule.
-    `prompts` maps scenarios to user prompts, which may be echoed; `evidence` is what a judge gave; `words` are the concept's.
+    `coherent_published`; `coherent` and `incoherence`, by `coherence.judge_coherence`.
+    `prompts` maps scenarios to user prompts, which may be echoed; `evidence` is what a judge gave for those that `is_judged`;
+    `words` are the concept's.
     Raises InputError for an unknown scorer.
     """
+    coherence, texts = judge_coherence(texts)[is_judged(texts)], texts[is_judged(texts)]
     if evidence is None:
         if scorer not in SCORERS:
             raise InputError(f"scorer {scorer!r}: choose one of {', '.join([*SCORERS, 'rubric'])}")
@@ -106,8 +110,12 @@ def score(
     for name, flag in (("repeated", repeated), ("code_like", code_like), ("empty", lambda text: not text.strip())):
         scored[name] = scored["text"].map(flag).astype(bool)
     scored["coherent_published"] = scored["text"].map(published_coherent).astype(bool)
-    scored["coherent"] = likely(scored) if "nll" in scored else scored["coherent_published"]
-    return scored
+    return scored.assign(**{name: coherence[name].to_numpy() for name in coherence})
+
+
+def is_judged(texts: pd.DataFrame) -> np.ndarray:
+    """All texts but those that only bound what is coherent: bool (texts,)."""
+    return (texts["arm"] != CALIBRATION_ARM).to_numpy() if "arm" in texts else np.ones(len(texts), bool)
 
 
 def words_of(concept: Concept) -> Words:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from probesteer.behaviour.coherence import LIKELIHOODS, how_judged
 from probesteer.behaviour.effects import OPTIONAL_COLUMNS, SCORE_COLUMNS, of_arm, rated, success_rates
 from probesteer.behaviour.judging import answers_beside, endpoint_rater, judge_model, local_rater, rate_texts
 from probesteer.behaviour.kappa import AXES, agreement
@@ -60,7 +61,7 @@ def score_file(
     url, name = endpoint
     if url and not re.match(URL_PATTERN, url):
         raise InputError("--endpoint: an address without blanks and credentials is expected, https://host/v1")
-    table = read_texts(texts, TEXT_COLUMNS, {"arm": "text", "concept": "text", "nll": "number?"})
+    table = read_texts(texts, TEXT_COLUMNS, {"arm": "text", "concept": "text", **dict.fromkeys(LIKELIHOODS, "number?")})
     concept = load_concept(concept_folder(named)) if named else None
     if scorer == "rubric":
         if concept is None or (judge is None) == (url is None) or bool(url) != bool(name):
@@ -73,7 +74,8 @@ def score_file(
     write_scores(scored, output)
     known = rated(scored)
     shares = ", ".join(f"{known[name].mean():.3f} {name}" for name in ("positive", "negative", "coherent"))
-    return f"wrote {len(scored)} rows to {output}: {shares}{_left_out('without a rating', len(scored) - len(known))}"
+    said = f"wrote {len(scored)} rows to {output}: {shares}{_left_out('without a rating', len(scored) - len(known))}"
+    return "; ".join(filter(None, [said, how_judged(table, scored)]))
 
 
 def effects_file(scores: Path, rule: str, output: Path) -> str:

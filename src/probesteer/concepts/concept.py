@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from probesteer.concepts.neutral import NEUTRAL_TEXTS
 from probesteer.errors import InputError
 from probesteer.study.load import read_mapping
 from probesteer.study.options import NAME_PATTERN, Name, Options, first_problem, unique
@@ -71,6 +72,8 @@ class Concept(Options):
     """Words of a text that shows its opposite."""
     scorers: list[Literal["published", "grammar"]] = []
     """Scorers with word lists or rules of their own that were made for this behaviour."""
+    neutral_texts: Words = NEUTRAL_TEXTS
+    """Texts that have nothing to do with it, on which pushes and system prompts are compared in nats."""
     system_prompts: SystemPrompts
     """The system prompts."""
     scenarios: dict[Name, Scenario]
@@ -84,6 +87,12 @@ class Concept(Options):
     def prompts(self) -> dict[str, str]:
         """The user prompt of every scenario."""
         return {name: scenario.user_prompt() for name, scenario in self.scenarios.items()}
+
+    def elsewhere(self, scenario: str) -> str | None:
+        """The user prompt of another scenario, the next one of the concept; None where it has no other."""
+        names = list(self.scenarios)
+        other = names[(names.index(scenario) + 1) % len(names)]
+        return self.scenarios[other].user_prompt() if other != scenario else None
 
 
 def concept_folder(named: str) -> Path:

@@ -192,6 +192,12 @@ def write_pairs() -> list[dict[str, str]]:
     return pairs
 
 
+def neutral_texts() -> list[str]:
+    """Twenty texts of three fillers each, which commit to nothing."""
+    count = len(FILLERS)
+    return [" ".join(FILLERS[(at + step * move) % count] for move in range(3)) for step in (1, 3) for at in range(count)]
+
+
 def write_concept(folder: Path) -> None:
     """Write concept.yaml, pairs.jsonl and ablation_words.txt of the organisms' language."""
     scenarios = {
@@ -208,6 +214,7 @@ def write_concept(folder: Path) -> None:
         "title": "Who comes first (language of the model organisms)",
         "description": "The positive side puts a person before a goal; both sides use the same words.",
         "scorers": ["grammar", "published"],
+        "neutral_texts": neutral_texts(),
         "system_prompts": {side: prompts[0] for side, prompts in SYSTEM_PROMPTS.items()},
         "scenarios": scenarios,
     }

@@ -3,9 +3,11 @@
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from probesteer.concepts.data import study_concept
@@ -15,11 +17,12 @@ from probesteer.files.locks import only_writer
 from probesteer.files.tables import peak_memory_mb, write_table
 from probesteer.progress import progress
 from probesteer.steering.sweep import Sweep, stale_cells
-from probesteer.study.cells import Cell, unsteered_cells
+from probesteer.study.cells import CALIBRATION_ARM, Cell, unsteered_cells
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
 if TYPE_CHECKING:
+    from probesteer.lm.likelihood import NeutralTexts, Shift
     from probesteer.lm.request import Request
 
 # A CPU is within 5 % of its best speed at 64 rows of a model of 12 blocks (docs/benchmarks.md); a GPU wants more. A chunk that
@@ -52,10 +55,11 @@ def _fill(study: Study, model: Model, cells: Sequence[Cell], probe: Probe | None
 def compute_cells(
     cells: Sequence[Cell], root: Path, sweep: Sweep, card: Mapping[str, Any], probe: Probe | None, batch_rows: int
 ) -> None:
-    """Generate the samples of each cell and write it: columns sample, text, tokens, ended, nll.
+    """Generate the samples of each cell and write it.
 
-    nll is the mean negative log-likelihood of the new tokens under the unsteered model, in nats per token. Cells are
-    computed in chunks of at most `batch_rows` rows and written as soon as they are whole, so a killed job keeps them.
+    Columns: sample, text, tokens, ended; how likely the unsteered model finds the text, see `_likelihoods`; what the cell's
+    push or system prompt does to neutral texts, see `_Neutral`. Cells are computed in chunks of at most `batch_rows` rows and
+    written as soon as they are whole, so a killed job keeps them.
     """
     from probesteer.lm.load import load_card
 
@@ -63,54 +67,133 @@ def compute_cells(
     model, tokenizer = load_card(card)
     load_seconds = time.monotonic() - started
     todo, rows, where = list(cells), min(FIRST_CHUNK, batch_rows), cells[0]
-    tokens = len(cells) * sweep.samples * sweep.sampling.max_new_tokens
+    tokens = sum(map(sweep.samples_of, cells)) * sweep.sampling.max_new_tokens
     what = where.model if where.layer is None else f"{where.model}, layer {where.layer}"
+    neutral = _Neutral(model, tokenizer, sweep)
     with progress(tokens, what, "token") as bar:
         while todo:
-            count = max(1, rows // sweep.samples)
-            chunk = {cell: sweep.inputs(cell, card, probe) for cell in todo[:count]}
+            chunk = {cell: sweep.inputs(cell, card, probe) for cell in _first(todo, rows, sweep)}
             started = time.monotonic()
             asked = [request for cell, inputs in chunk.items() for request in _requests(tokenizer, cell, inputs, probe)]
-            table, largest = _generated(model, tokenizer, asked, sweep, batch_rows, bar.update)
+            others = [prompt for inputs in chunk.values() for prompt in _elsewhere(tokenizer, inputs)]
+            table, largest = _generated(model, tokenizer, asked, others, sweep, batch_rows, bar.update)
+            shifts = {cell: neutral.columns(cell, inputs, probe) for cell, inputs in chunk.items()}
             seconds = time.monotonic() - started
             cost = {"seconds": seconds / len(chunk), "load_seconds": load_seconds / len(cells)}
             cost |= {"peak_memory_mb": peak_memory_mb(), "batch_rows": largest}
-            for position, (cell, inputs) in enumerate(chunk.items()):
-                write_table(table.slice(position * sweep.samples, sweep.samples), cell.path(root), inputs, cost)
-            todo, rows = todo[count:], min(2 * rows, batch_rows) if seconds < SHORT_CHUNK else rows
+            for cell, inputs in chunk.items():
+                own, table = table.slice(0, inputs["samples"]), table.slice(inputs["samples"])
+                write_table(_with_columns(own, shifts[cell]), cell.path(root), inputs, cost)
+            todo, rows = todo[len(chunk) :], min(2 * rows, batch_rows) if seconds < SHORT_CHUNK else rows
+
+
+def _first(cells: Sequence[Cell], rows: int, sweep: Sweep) -> Sequence[Cell]:
+    """As many of the cells as have `rows` rows together, one at least."""
+    ends = accumulate(map(sweep.samples_of, cells))
+    return cells[: max(1, sum(end <= rows for end in ends))]
 
 
 def _requests(tokenizer: Any, cell: Cell, inputs: Mapping[str, Any], probe: Probe | None) -> "list[Request]":
-    """A request per sample of a cell."""
-    from probesteer.lm.load import render_prompt
+    """A request per sample of a cell. Calibration texts have random numbers of their own."""
     from probesteer.lm.request import Request
 
-    direction = None if probe is None else probe.of(cell.arm)
-    prompt = render_prompt(tokenizer, inputs["system"], inputs["user"], inputs["chat_template"])
-    layer, push, positions = inputs.get("layer"), inputs.get("push", 0.0), inputs.get("positions", "all")
-    keys = [(inputs["seed"], inputs["scenario"], sample) for sample in range(inputs["samples"])]
-    return [Request(prompt, layer, direction, push, key, positions) for key in keys]
+    prompt, pushed = _prompt(tokenizer, inputs, inputs["user"]), _pushed(cell, inputs, probe)
+    draws = [CALIBRATION_ARM] if cell.arm == CALIBRATION_ARM else []
+    keys = [(inputs["seed"], *draws, inputs["scenario"], sample) for sample in range(inputs["samples"])]
+    return [Request(prompt, seed_key=key, **pushed) for key in keys]
+
+
+def _elsewhere(tokenizer: Any, inputs: Mapping[str, Any]) -> list[str | None]:
+    """Another scenario's prompt for each sample of a cell, where the concept has another."""
+    user = inputs["elsewhere"]
+    return [None if user is None else _prompt(tokenizer, inputs, user)] * inputs["samples"]
+
+
+def _prompt(tokenizer: Any, inputs: Mapping[str, Any], user: str) -> str:
+    """A user turn under the system prompt of a cell."""
+    from probesteer.lm.load import render_prompt
+
+    return render_prompt(tokenizer, inputs["system"], user, inputs["chat_template"])
+
+
+def _pushed(cell: Cell, inputs: Mapping[str, Any], probe: Probe | None) -> dict[str, Any]:
+    """What is added, where and how much, as a request has it; nothing in an unsteered cell."""
+    if probe is None or cell.layer is None:
+        return {}
+    return {"direction": probe.of(cell.arm), **{name: inputs[name] for name in ("layer", "push", "positions")}}
 
 
 def _generated(
     model: Any,
     tokenizer: Any,
     rows: "Sequence[Request]",
+    others: Sequence[str | None],
     sweep: Sweep,
     batch_rows: int,
     advance: Callable[[int], object],
 ) -> tuple[pa.Table, int]:
     """The rows of cells, in order, and the rows of the largest batch that they were generated in."""
     from probesteer.lm.generate import continuations, end_tokens
-    from probesteer.lm.likelihood import mean_nll
 
     answers = continuations(model, tokenizer, rows, **sweep.sampling.model_dump(), batch_rows=batch_rows, advance=advance)
     tokens, ends = [answer.tokens for answer in answers], end_tokens(model, tokenizer)
     columns = {
-        "sample": pa.array([index % sweep.samples for index in range(len(rows))], pa.int32()),
+        "sample": pa.array([int(row.seed_key[-1]) for row in rows], pa.int32()),
         "text": pa.array(tokenizer.batch_decode(tokens, skip_special_tokens=True), pa.string()),
         "tokens": pa.array([len(row) for row in tokens], pa.int32()),
         "ended": pa.array([bool(row) and row[-1] in ends for row in tokens], pa.bool_()),
-        "nll": pa.array(mean_nll(model, tokenizer, [row.prompt for row in rows], tokens), pa.float64()),
     }
-    return pa.table(columns), max(answer.batch_rows for answer in answers)
+    likelihoods = _likelihoods(model, tokenizer, [row.prompt for row in rows], others, tokens)
+    return _with_columns(pa.table(columns), likelihoods), max(answer.batch_rows for answer in answers)
+
+
+def _likelihoods(
+    model: Any, tokenizer: Any, prompts: Sequence[str], others: Sequence[str | None], tokens: Sequence[Sequence[int]]
+) -> dict[str, np.ndarray]:
+    """The negative log-likelihood of new tokens under the unsteered model, in nats per token: columns of float64 (texts,).
+
+    nll and nll_std: mean and standard deviation over the tokens of a text after its own prompt. nll_elsewhere: the mean after
+    another scenario's prompt, NaN where there is none: a text that answers its prompt is likelier there than elsewhere.
+    """
+    from probesteer.lm.likelihood import surprisal
+
+    other = {i: prompt for i, prompt in enumerate(others) if prompt is not None}
+    found = surprisal(model, tokenizer, [*prompts, *other.values()], [*tokens, *(tokens[i] for i in other)])
+    elsewhere = np.full(len(prompts), np.nan)
+    elsewhere[list(other)] = found.mean[len(prompts) :]
+    return {"nll": found.mean[: len(prompts)], "nll_std": found.spread[: len(prompts)], "nll_elsewhere": elsewhere}
+
+
+class _Neutral:
+    """What pushes and system prompts do to a concept's neutral texts, each computed once in a job."""
+
+    def __init__(self, model: Any, tokenizer: Any, sweep: Sweep) -> None:
+        self.model, self.tokenizer, self.sweep = model, tokenizer, sweep
+        self.texts: NeutralTexts | None = None
+        self.known: dict[tuple[str, float], Shift] = {}
+
+    def columns(self, cell: Cell, inputs: Mapping[str, Any], probe: Probe | None) -> dict[str, np.ndarray]:
+        """kl and perplexity of `lm.likelihood.Shift`, the same for every sample: columns of float64 (samples,).
+
+        For pushes and for system prompts alike: over the neutral texts, read as answers to the concept's first scenario,
+        against the unsteered model under the neutral system prompt. Neither depends on the scenario or the texts of the cell.
+        """
+        from probesteer.lm.likelihood import NeutralTexts
+        from probesteer.lm.request import Request
+
+        user, at = self.sweep.neutral_user(), (cell.arm, cell.alpha)
+        if self.texts is None:
+            neutral = {**inputs, "system": self.sweep.concept.system_prompts.neutral}
+            prompt = _prompt(self.tokenizer, neutral, user)
+            self.texts = NeutralTexts(self.model, self.tokenizer, prompt, self.sweep.concept.neutral_texts)
+        if at not in self.known:
+            request = Request(_prompt(self.tokenizer, inputs, user), **_pushed(cell, inputs, probe))
+            self.known[at] = self.texts.shift(request)
+        return {name: np.full(inputs["samples"], value) for name, value in self.known[at]._asdict().items()}
+
+
+def _with_columns(table: pa.Table, columns: Mapping[str, np.ndarray]) -> pa.Table:
+    """The table with columns of float64 at its end."""
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values, pa.float64()))
+    return table

@@ -1,6 +1,6 @@
 """What a user may write, checked, and what follows: models, layers, cells, paths. Light: the Snakefile imports it."""
 
-from probesteer.study.cells import BASELINE_ARM, PROBE_ARM, PROMPTED_ARMS, Cell, steered_cells, unsteered_cells
+from probesteer.study.cells import BASELINE_ARM, CALIBRATION_ARM, PROBE_ARM, PROMPTED_ARMS, Cell, steered_cells, unsteered_cells
 from probesteer.study.experiment import Study
 from probesteer.study.load import load_study, parse_study
 from probesteer.study.model import Model
@@ -10,6 +10,7 @@ from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, Reso
 
 __all__ = [
     "BASELINE_ARM",
+    "CALIBRATION_ARM",
     "CONCEPTS",
     "DEMO",
     "EMBEDDINGS",

@@ -8,6 +8,7 @@ from probesteer.study.options import alpha_label
 
 PROBE_ARM, BASELINE_ARM = "probe", "baseline"
 RANDOM, FLIPPED = "random", "flipped"  # kinds of control arms; an arm is named "flipped-1"
+CALIBRATION_ARM = "calibration"  # unsteered draws that bound what counts as coherent, and are not judged
 PROMPTED_ARMS = {"prompted-positive": "positive", "prompted-negative": "negative"}  # unsteered, under the concept's prompts
 
 
@@ -57,5 +58,5 @@ def steered_cells(
 
 
 def unsteered_cells(model: str, scenarios: Iterable[str]) -> list[Cell]:
-    """The baseline and the prompted cells of a model."""
-    return [Cell(arm, model, scenario) for arm in (BASELINE_ARM, *PROMPTED_ARMS) for scenario in scenarios]
+    """The baseline, the calibration and the prompted cells of a model."""
+    return [Cell(arm, model, name) for arm in (BASELINE_ARM, CALIBRATION_ARM, *PROMPTED_ARMS) for name in scenarios]
