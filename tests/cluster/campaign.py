@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from faults import FAULTS, finished_world, suffer
-from slurm import Slurm, missing
+from slurm import cluster_of, missing
 
 HEADER = (
     "| fault | while these jobs run | the disturbed run | one more run | seconds | kept | recomputed | half-written | tables |"
@@ -28,15 +28,16 @@ def main() -> None:
     chosen = [fault for fault in FAULTS if args.only in f"{fault.name} {fault.phase}"][part - 1 :: parts]
     bad = 0
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as root:
-        slurm = Slurm(Path(root) / "slurm")
-        slurm.start()
+        clusters = {count: cluster_of(Path(root) / f"slurm{count}", count) for count in (1, 3)}
+        for cluster in clusters.values():
+            cluster.start()
         try:
             (Path(root) / "finished").mkdir()
             undisturbed = finished_world(Path(root) / "finished")
             print(f"{HEADER}\n|{'---|' * 9}")
             for number, fault in enumerate(chosen):
                 try:
-                    outcome = suffer(fault, slurm, undisturbed, Path(root) / f"fault{number}")
+                    outcome = suffer(fault, clusters[fault.nodes], undisturbed, Path(root) / f"fault{number}")
                 except Exception as error:
                     bad += 1
                     print(f"| {fault.name} | {fault.phase} | {type(error).__name__}: {error} |", flush=True)
@@ -47,7 +48,8 @@ def main() -> None:
                 row += [", ".join(outcome.different) or "equal"]
                 print(f"| {' | '.join(map(str, row))} |", flush=True)
         finally:
-            slurm.stop()
+            for cluster in clusters.values():
+                cluster.stop()
     print(f"\n{len(chosen)} faults, {bad} not survived")
     sys.exit(bad > 0)
 
