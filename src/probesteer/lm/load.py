@@ -9,7 +9,7 @@ import threading
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -71,9 +71,10 @@ def load_model(
     weights = quantized(dtype) if dtype in ("int8", "int4") else {"dtype": dtype}
     weights |= {"ignore_mismatched_sizes": True, "output_loading_info": True}  # the report says more than the error would
     where = f"model {name_or_path} (revision {revision})"
-    hub = {"revision": revision, "local_files_only": local_files_only}
     try:
-        if find_adapter_config_file(name_or_path, **hub):  # transformers applies it where peft is installed
+        if find_adapter_config_file(
+            name_or_path, revision=revision, local_files_only=local_files_only
+        ):  # transformers applies it where peft is installed
             raise InputError(f"{where}: {NO_ADAPTER}")
         kind = auto_class(AutoConfig.from_pretrained(name_or_path, **common))
         model, report = kind.from_pretrained(name_or_path, device_map=placement, use_safetensors=True, **weights, **common)
@@ -168,7 +169,7 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str, ch
     raise InputError(f"{tokenizer.name_or_path}: the chat template {fault}; mend it, or set chat_template: false in the study")
 
 
-def _rendered(tokenizer: PreTrainedTokenizerBase, conversation: Sequence[Mapping[str, str]]) -> str:
+def _rendered(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]]) -> str:
     """What the chat template makes of a conversation. Raises TimeoutError where it loops."""
     with _at_most(RENDERING):
         return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
