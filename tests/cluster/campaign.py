@@ -1,6 +1,7 @@
 """Every fault, one after the other, and a Markdown table of what one more run made of it: python tests/cluster/campaign.py"""
 
 import argparse
+import re
 import signal
 import sys
 import tempfile
@@ -18,14 +19,14 @@ HEADER = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="faults whose name or phase holds this")
+    parser.add_argument("--only", default="", help="faults whose name and phase match this regular expression")
     parser.add_argument("--part", default="1/1", help="2/3 takes the second of every three")
     args = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell has ignored in the background, children included
     if lacking := missing():
         sys.exit(f"no private Slurm on this machine: {', '.join(lacking)}")
     part, parts = map(int, args.part.split("/"))
-    chosen = [fault for fault in FAULTS if args.only in f"{fault.name} {fault.phase}"][part - 1 :: parts]
+    chosen = [fault for fault in FAULTS if re.search(args.only, f"{fault.name} {fault.phase}")][part - 1 :: parts]
     bad = 0
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as root:
         clusters = {count: cluster_of(Path(root) / f"slurm{count}", count) for count in (1, 3)}

@@ -72,9 +72,8 @@ def load_model(
     weights |= {"ignore_mismatched_sizes": True, "output_loading_info": True}  # the report says more than the error would
     where = f"model {name_or_path} (revision {revision})"
     try:
-        if find_adapter_config_file(
-            name_or_path, revision=revision, local_files_only=local_files_only
-        ):  # transformers applies it where peft is installed
+        # which transformers applies where peft is installed
+        if find_adapter_config_file(name_or_path, revision=revision, local_files_only=local_files_only):
             raise InputError(f"{where}: {NO_ADAPTER}")
         kind = auto_class(AutoConfig.from_pretrained(name_or_path, **common))
         model, report = kind.from_pretrained(name_or_path, device_map=placement, use_safetensors=True, **weights, **common)
