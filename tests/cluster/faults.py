@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -39,7 +40,13 @@ def prepare(finished: World, folder: Path, phase: str) -> World:
     for pattern in LATER[phase]:
         for path in (folder / "results").glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return World(folder)
+    return asking_often(World(folder))
+
+
+def asking_often(world: World) -> World:
+    """The world, whose Snakemake is not slow to notice that a submitted job has ended."""
+    world.program = [sys.executable, str(Path(__file__).parent / "often.py")]
+    return world
 
 
 @dataclass
@@ -54,8 +61,7 @@ class Scene:
     """Nodes that no administrator puts back."""
 
     def arguments(self) -> list[str]:
-        fast = ["--slurm-init-seconds-before-status-checks", "1"]
-        return ["--profile", "profiles/slurm", "--configfile", str(self.study), *fast]
+        return ["--profile", "profiles/slurm", "--configfile", str(self.study)]
 
     def start(self, *options: str) -> None:
         self.run = self.world.start(*self.arguments(), *options, quiet=True, **self.slurm.environment)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, World, make_world
-from faults import FAULTS, Fault, Scene, finished_world, suffer, wait_for
+from faults import FAULTS, Fault, Scene, asking_often, finished_world, suffer, wait_for
 from slurm import ACCOUNT, Slurm, cluster_of, missing
 
 from probesteer.files.tables import FINGERPRINT, read_footer
@@ -45,6 +45,11 @@ def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Slu
 
 
 @pytest.fixture
+def fresh(fresh: World) -> World:
+    return asking_often(fresh)
+
+
+@pytest.fixture
 def slurm(clusters: dict[int, Slurm]) -> Slurm:
     return clusters[1]
 
@@ -52,7 +57,7 @@ def slurm(clusters: dict[int, Slurm]) -> Slurm:
 @pytest.fixture(scope="session")
 def submitted(clusters: dict[int, Slurm], tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world in which the embedded study has run through Slurm, with a GPU for each job that loads a model."""
-    world = make_world(tmp_path_factory.mktemp("submitted"))
+    world = asking_often(make_world(tmp_path_factory.mktemp("submitted")))
     path = world.folder / "config/studies/gpu.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load((ROOT / "config/config.yaml").read_text()) | GPU))
     done = world.snakemake("--profile", "profiles/slurm", "--configfile", path, **clusters[1].environment)
