@@ -1,5 +1,6 @@
 """The study on a real Slurm: a private node on loopback, the shipped profile, and the tables of a local run."""
 
+import shutil
 import time
 from collections.abc import Iterator
 
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, World, make_world
-from faults import FAULTS, Fault, Scene, asking_often, finished_world, suffer, wait_for
+from faults import FAULTS, STUDY, Fault, Scene, asking_often, suffer, wait_for
 from slurm import ACCOUNT, Slurm, cluster_of, missing
 
 from probesteer.files.tables import FINGERPRINT, read_footer
@@ -18,6 +19,7 @@ pytestmark = [
 ]
 MODEL_RULES = {"activations": 1, "baseline": 1, "steer": 1}  # jobs a model
 GPU = {"resources": {"gpus": 1, "mem_mb": 1500}}
+FEW_JOBS = {"steering_layers": [], "layers": [-1, 3], "ablations": 0}
 IN_EVERY_TEST_RUN = {
     ("scancel after some cells", "steer"),
     ("SIGKILL of the worker after some cells", "steer"),
@@ -86,8 +88,13 @@ def test_a_gpu_is_asked_for_by_exactly_the_jobs_that_load_a_model(submitted, slu
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return finished_world(tmp_path_factory.mktemp("undisturbed"))
+def undisturbed(finished: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The world of the campaign: other resources than those of the small study that has run need another report, no more."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    shutil.copytree(finished.folder, folder, dirs_exist_ok=True)
+    world = World(folder)
+    world.run(world.study(**STUDY))
+    return world
 
 
 @pytest.mark.parametrize(
@@ -99,7 +106,7 @@ def test_one_more_run_after_a_fault_ends_whole(fault: Fault, clusters, undisturb
 
 
 def test_a_second_snakemake_on_the_same_folder_is_refused_and_harms_nothing(fresh, slurm):
-    study = fresh.study(**GPU)
+    study = fresh.study(**GPU, **FEW_JOBS)
     first = fresh.start("--profile", "profiles/slurm", "--configfile", study, quiet=True, **slurm.environment)
     wait_for(lambda: any(str(fresh.folder) == job.get("WorkDir") for job in slurm.jobs()))
     second = fresh.snakemake("--profile", "profiles/slurm", "--configfile", study, **slurm.environment)
@@ -121,11 +128,11 @@ def test_a_cluster_with_accounting_takes_jobs_with_an_account_and_refuses_others
     try:
         profile = fresh.folder / "profiles/slurm/config.yaml"
         shipped = profile.read_text()
-        run = ("--profile", "profiles/slurm", "--configfile", fresh.study(**GPU))
+        run = ("--profile", "profiles/slurm", "--configfile", fresh.study(**GPU, **FEW_JOBS))
         profile.write_text(shipped.replace('# slurm_account: "my_project"', "slurm_account: nobody"))
         refused = fresh.snakemake(*run, **cluster.environment)
         assert refused.returncode != 0 and "nobody" in refused.stdout + refused.stderr
-        assert not cluster.jobs() and not list((fresh.folder / "results").rglob("cell.parquet"))
+        assert not cluster.jobs() and not list((fresh.folder / "results/activations").rglob("*.parquet"))
         profile.write_text(shipped.replace('# slurm_account: "my_project"', f"slurm_account: {ACCOUNT}"))
         done = fresh.snakemake(*run, **cluster.environment)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -166,7 +173,7 @@ def test_what_runs_on_the_login_node_takes_the_local_cores_of_the_profile(fresh,
 
 
 def test_a_retry_of_a_group_asks_for_twice_the_memory(fresh, slurm):
-    study = fresh.study(layers=[-1, 3], alphas=[0, 5], samples=2)
+    study = fresh.study(**FEW_JOBS)
     (fresh.folder / "results/small/detection").mkdir(parents=True)
     (fresh.folder / "results/small/detection/model=llama").write_text("a file where a folder is needed")
     done = fresh.snakemake("--profile", "profiles/slurm", "--configfile", study, **slurm.environment)
