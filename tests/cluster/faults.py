@@ -102,9 +102,9 @@ class Scene:
         return self.variable(self.worker(phase), b"SLURMD_NODENAME=")
 
     def variable(self, pid: int, name: bytes) -> str:
-        """A variable of a process's environment."""
+        """A variable of a process's environment, empty where there is none."""
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        return next(word.removeprefix(name).decode() for word in environment if word.startswith(name))
+        return next((word.removeprefix(name).decode() for word in environment if word.startswith(name)), "")
 
     def finish(self, seconds: float = 400) -> None:
         """Wait until the run and its jobs have ended; as an administrator would, put nodes back and release held jobs."""
@@ -226,9 +226,11 @@ def node_down(scene: Scene, phase: str) -> None:
 @contextmanager
 def node_dies(scene: Scene, phase: str) -> Iterator[None]:
     """A node of several, with all that ran there, and it does not come back before the run has ended."""
-    job, node = scene.job(phase), scene.node(phase)
-    scene.slurm.run("scancel", "--full", "--signal=KILL", job)
+    node = scene.node(phase)
     scene.slurm.kill(f"slurmd.{node}")
+    for pid in list(scene.processes(b"")):
+        if scene.variable(pid, b"SLURMD_NODENAME=") == node:
+            os.kill(pid, signal.SIGKILL)
     with left_alone(scene, [node], "DOWN"):
         yield
     scene.slurm.start_node(node)
