@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -229,8 +229,9 @@ def node_dies(scene: Scene, phase: str) -> Iterator[None]:
     node = scene.node(phase)
     scene.slurm.kill(f"slurmd.{node}")
     for pid in list(scene.processes(b"")):
-        if scene.variable(pid, b"SLURMD_NODENAME=") == node:
-            os.kill(pid, signal.SIGKILL)
+        with suppress(OSError):
+            if scene.variable(pid, b"SLURMD_NODENAME=") == node:
+                os.kill(pid, signal.SIGKILL)
     with left_alone(scene, [node], "DOWN"):
         yield
     scene.slurm.start_node(node)
