@@ -63,6 +63,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.said = ""
+        self.program = [str(Path(sys.executable).parent / "snakemake")]
 
     def study(self, name: str = "small", **options: object) -> Path:
         """Write a study file: the demo's concept and settings, small, unless options say otherwise."""
@@ -90,7 +91,7 @@ class World:
 
         In a session of its own its process group can be sent what a terminal sends.
         """
-        command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *map(str, arguments)]
+        command = [*self.program, "--cores", "2", *map(str, arguments)]
         path = f"{environment.pop('PATH', os.environ['PATH'])}"
         programs = {"PATH": f"{Path(sys.executable).parent}:{path}"}
         pipe = subprocess.DEVNULL if quiet else subprocess.PIPE

@@ -129,14 +129,20 @@ def out_of_reach(study: Study) -> str | None:
 
 
 def plan_study(study: Study) -> list[Plan]:
-    """The plans of all models, in order."""
+    """The plans of all models, in order; pairs that are still to be downloaded take no time and no disk."""
     sets = pair_sets(study).values()
-    texts = sum(2 * len(pairs.load()) * (1 + pairs.ablations) for pairs in sets)
+    there = [pairs for pairs in sets if not (to_download(study) and pairs.path == study.pairs_path)]
+    texts = sum(2 * len(pairs.load()) * (1 + pairs.ablations) for pairs in there)
     plans = []
     for model in study.models:
         captures = sum(not activations_path(study, model, pairs).exists() for pairs in sets)
         plans.append(plan_model(study, model, texts, captures))
     return plans
+
+
+def to_download(study: Study) -> bool:
+    """Whether the study's pairs have an address and are not there yet."""
+    return bool(study.pairs and study.pairs.url and not study.pairs_path.exists())
 
 
 def shared_jobs(study: Study, plans: Sequence[Plan]) -> int:
@@ -167,6 +173,8 @@ def render_plan(study: Study, plans: Sequence[Plan], gpus: int) -> str:
     shared = shared_jobs(study, plans)
     total = shared + sum(plan.jobs + plan.light_jobs for plan in plans)
     lines.append(f"{total} jobs in all, {shared} of them of the study as a whole (pairs, the report)")
+    if to_download(study):
+        lines.append(f"{study.pairs_path} is still to be downloaded: the forward passes over it are not in the minutes")
     if not study.resources.gpus:
         lines.append(f"about {minutes:.1f} minutes of CPU time on one core; no GPU is asked for (resources: gpus)")
         return "\n".join(lines)

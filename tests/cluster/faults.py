@@ -4,10 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +20,7 @@ from probesteer.files.seal import is_whole
 # Few rows a batch: the cells of a sweep are written a few at a time, and there is time for a fault between them.
 STUDY = {"resources": {"gpus": 1, "mem_mb": 1500, "batch_rows": 6}}
 TIMED = {"cost", "reassessment"}  # tables that hold times
-VERBS = {"activations": "activations", "baseline": "baseline", "steer": "steer", "probe": "detect", "score": "score"}
+VERBS = {rule: rule for rule in ("activations", "baseline", "steer", "score", "aggregate")} | {"probe": "detect"}
 # What is not there yet when a rule's jobs are submitted, below results/
 REST = ["small/texts", "small/scores", "small/effects", "small/council"]
 LATER = {
@@ -28,6 +29,7 @@ LATER = {
     "probe": ["small/probes", "small/detection", "small/steering", *REST],
     "steer": ["small/steering/arm=*/model=*/layer=*", *REST],
     "score": REST,
+    "aggregate": ["small/effects"],
     "finished": [],
 }
 
@@ -38,7 +40,13 @@ def prepare(finished: World, folder: Path, phase: str) -> World:
     for pattern in LATER[phase]:
         for path in (folder / "results").glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return World(folder)
+    return asking_often(World(folder))
+
+
+def asking_often(world: World) -> World:
+    """The world, whose Snakemake is not slow to notice that a submitted job has ended."""
+    world.program = [sys.executable, str(Path(__file__).parent / "often.py")]
+    return world
 
 
 @dataclass
@@ -49,10 +57,11 @@ class Scene:
     world: World
     study: Path
     run: subprocess.Popen[str] | None = None
+    away: list[str] = field(default_factory=list)
+    """Nodes that no administrator puts back."""
 
     def arguments(self) -> list[str]:
-        fast = ["--slurm-init-seconds-before-status-checks", "1"]
-        return ["--profile", "profiles/slurm", "--configfile", str(self.study), *fast]
+        return ["--profile", "profiles/slurm", "--configfile", str(self.study)]
 
     def start(self, *options: str) -> None:
         self.run = self.world.start(*self.arguments(), *options, quiet=True, **self.slurm.environment)
@@ -86,9 +95,16 @@ class Scene:
 
     def job(self, phase: str) -> str:
         """The id of the job in which a rule's process runs, waited for."""
-        pid = self.worker(phase)
+        return self.variable(self.worker(phase), b"SLURM_JOB_ID=")
+
+    def node(self, phase: str) -> str:
+        """The node on which a rule's process runs, waited for."""
+        return self.variable(self.worker(phase), b"SLURMD_NODENAME=")
+
+    def variable(self, pid: int, name: bytes) -> str:
+        """A variable of a process's environment, empty where there is none."""
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        return next(word.partition(b"=")[2].decode() for word in environment if word.startswith(b"SLURM_JOB_ID="))
+        return next((word.removeprefix(name).decode() for word in environment if word.startswith(name)), "")
 
     def finish(self, seconds: float = 400) -> None:
         """Wait until the run and its jobs have ended; as an administrator would, put nodes back and release held jobs."""
@@ -96,8 +112,9 @@ class Scene:
         while (self.run and self.run.poll() is None) or any(map(self.jobs, ("RUNNING", "PENDING", "COMPLETING"))):
             if time.monotonic() > limit:
                 raise AssertionError(f"not over after {seconds:.0f} seconds")
-            if any(state.startswith(("drain", "down")) for state in self.slurm.states()):
-                set_node(self, "RESUME")
+            for node, state in self.slurm.states().items():
+                if node not in self.away and state.startswith(("drain", "down")):
+                    set_node(self, node, "RESUME")
             for job in self.jobs("PENDING"):
                 if "held" in job.get("Reason", ""):
                     self.slurm.run("scontrol", "release", job["JobId"], check=False)
@@ -173,16 +190,14 @@ def everything_killed(scene: Scene, phase: str) -> None:
 
 
 def daemon_killed(daemon: str) -> Happening:
-    @contextmanager
-    def killed(scene: Scene, phase: str) -> Iterator[None]:
-        scene.worker(phase)
-        scene.slurm.kill(daemon)
+    def killed(scene: Scene, phase: str) -> None:
+        node = scene.node(phase)
+        scene.slurm.kill(daemon if daemon == "slurmctld" else f"{daemon}.{node}")
         time.sleep(2)
         if daemon == "slurmctld":
             scene.slurm.start_controller()
         else:
-            scene.slurm.start_node()
-        yield
+            scene.slurm.start_node(node)
 
     return killed
 
@@ -195,21 +210,53 @@ def timed_out(scene: Scene, phase: str) -> None:
 
 
 def drained(scene: Scene, phase: str) -> None:
-    scene.worker(phase)
-    set_node(scene, "DRAIN")
+    node = scene.node(phase)
+    set_node(scene, node, "DRAIN")
     time.sleep(8)
-    set_node(scene, "RESUME")
+    set_node(scene, node, "RESUME")
 
 
 def node_down(scene: Scene, phase: str) -> None:
-    scene.worker(phase)
-    set_node(scene, "DOWN")
+    node = scene.node(phase)
+    set_node(scene, node, "DOWN")
     time.sleep(3)
-    set_node(scene, "RESUME")
+    set_node(scene, node, "RESUME")
 
 
-def set_node(scene: Scene, state: str) -> None:
-    node = scene.slurm.run("sinfo", "-h", "-o", "%n").stdout.split()[0]
+@contextmanager
+def node_dies(scene: Scene, phase: str) -> Iterator[None]:
+    """A node of several, with all that ran there, and it does not come back before the run has ended."""
+    node = scene.node(phase)
+    scene.slurm.kill(f"slurmd.{node}")
+    for pid in list(scene.processes(b"")):
+        with suppress(OSError):
+            if scene.variable(pid, b"SLURMD_NODENAME=") == node:
+                os.kill(pid, signal.SIGKILL)
+    with left_alone(scene, [node], "DOWN"):
+        yield
+    scene.slurm.start_node(node)
+
+
+@contextmanager
+def all_but_one_drained(scene: Scene, phase: str) -> Iterator[None]:
+    """Only a node on which the rule's job does not run takes new jobs."""
+    node = scene.node(phase)
+    with left_alone(scene, [node, next(name for name in scene.slurm.nodes if name != node)], "DRAIN"):
+        yield
+
+
+@contextmanager
+def left_alone(scene: Scene, nodes: list[str], state: str) -> Iterator[None]:
+    """Nodes in a state, until the run has ended."""
+    scene.away += nodes
+    for node in nodes:
+        set_node(scene, node, state)
+    yield
+    for node in nodes:
+        set_node(scene, node, "RESUME")
+
+
+def set_node(scene: Scene, node: str, state: str) -> None:
     back = state == "RESUME"  # refused by a node that came back by itself
     scene.slurm.run("scontrol", "update", f"NodeName={node}", f"State={state}", "Reason=fault", check=not back)
 
@@ -286,6 +333,21 @@ def read_only(scene: Scene, phase: str) -> Iterator[None]:
     subprocess.run(["umount", "--lazy", results], check=True)
 
 
+def report_stays(happen: Happening) -> Happening:
+    """The last report is there, as it was, when the run that was to replace it has failed."""
+
+    @contextmanager
+    def stays(scene: Scene, phase: str) -> Iterator[None]:
+        council = scene.world.folder / "results/small/council"
+        before = {path: path.read_bytes() for path in council.rglob("*") if path.is_file() and path.suffix != ".log"}
+        with happen(scene, phase) or nullcontext():
+            yield
+        if any(not path.exists() or path.read_bytes() != data for path, data in before.items()):
+            raise AssertionError("the last report did not stay")
+
+    return stays
+
+
 # --- before a run ---
 
 
@@ -348,6 +410,34 @@ def records_lost_and_study_changed(scene: Scene, phase: str) -> None:
     scene.world.study(**STUDY)
 
 
+DAY = 86_400  # seconds
+MADE, GIVEN = ["results"], ["resources", "config", "workflow", "Snakefile"]
+
+
+def dated(folders: list[str], days: int) -> Happening:
+    """What a clock leaves that was set wrong: files of another day."""
+
+    def date(scene: Scene, phase: str) -> None:
+        for path in (path for name in folders for path in [scene.world.folder / name, *(scene.world.folder / name).rglob("*")]):
+            seconds = path.stat().st_mtime + days * DAY
+            os.utime(path, (seconds, seconds))
+
+    return date
+
+
+def clock_put_right(days: int) -> Happening:
+    """The clock was wrong by days until a sweep's first cells were there."""
+
+    def put_right(scene: Scene, phase: str) -> None:
+        scene.worker(phase)
+        wait_for(lambda: some_cells(scene))
+        os.kill(scene.worker(phase), signal.SIGSTOP)  # while files get other dates
+        dated(MADE, days)(scene, phase)
+        os.kill(scene.worker(phase), signal.SIGCONT)
+
+    return put_right
+
+
 @dataclass(frozen=True)
 class Fault:
     """Something that happens while a rule's jobs run, or to results that are there."""
@@ -360,6 +450,8 @@ class Fault:
     tmpfs: bool = False
     stale: bool = False
     """Whether all cells are out of date after it, so that computing them again is needed."""
+    nodes: int = 1
+    """Of the cluster; three of them have 4 CPUs and 8 GB each."""
 
 
 def on(happen: Happening, name: str, *phases: str, **more: object) -> list[Fault]:
@@ -397,6 +489,21 @@ FAULTS = [
     *on(disk_full, "disk full", *MODEL, tmpfs=True),
     *on(disk_full_half_way, "disk full after some cells", "steer", tmpfs=True),
     *on(read_only, "results read-only", *MODEL),
+    *on(report_stays(worker_killed), "SIGKILL of the worker", "aggregate"),
+    *on(report_stays(disk_full), "disk full", "aggregate", tmpfs=True),
+    *on(report_stays(read_only), "results read-only", "aggregate"),
+    *on(killed_with(signal.SIGKILL), "SIGKILL of Snakemake", "aggregate"),
+    *on(node_dies, "one of three nodes dies", *MODEL, nodes=3),
+    *on(all_but_one_drained, "two of three nodes drained", "baseline", "steer", nodes=3),
+    *(
+        Fault(f"the clock was a day {how} until some cells were there", "steer", clock_put_right(days))
+        for how, days in (("fast", 1), ("slow", -1))
+    ),
+    *(
+        Fault(f"{what} dated {day}", "finished", dated(folders, days), running=False)
+        for what, folders in (("results", MADE), ("sources", GIVEN), ("results and sources", MADE + GIVEN))
+        for day, days in (("tomorrow", 1), ("yesterday", -1))
+    ),
     *(
         Fault(f"{kind}: {how}", "finished", damaged(kind, how), running=False)
         for kind in KINDS

@@ -1,4 +1,4 @@
-"""A private Slurm of one node on loopback: munge, slurmctld and slurmd, with folders, sockets and ports of their own.
+"""A private Slurm on loopback: munge, slurmctld and a slurmd for each node, with folders, sockets and ports of their own.
 
 With accounting, MariaDB and slurmdbd too, and jobs need an account.
 """
@@ -21,18 +21,17 @@ PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 CONFIG = """ClusterName=probesteer
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
-SlurmdPort={node_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CryptoType=crypto/munge
 AuthInfo=socket={folder}/munge.socket
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool.%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd.%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
@@ -50,10 +49,11 @@ ReturnToService=2
 MinJobAge=7200
 MpiDefault=none
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:fake:2 State=UNKNOWN
-PartitionName=cpu Nodes={host} Default=YES MaxTime=1440 State=UP
-PartitionName=gpu Nodes={host} MaxTime=2880 State=UP
-PartitionName=urgent Nodes={host} PriorityTier=10 State=UP
+PartitionName=cpu Nodes=ALL Default=YES MaxTime=1440 State=UP
+PartitionName=gpu Nodes=ALL MaxTime=2880 State=UP
+PartitionName=urgent Nodes=ALL PriorityTier=10 State=UP
+"""
+NODE = """NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory} Gres=gpu:fake:2
 """
 NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none\n"
 ACCOUNTING = """AccountingStorageType=accounting_storage/slurmdbd
@@ -110,23 +110,30 @@ class Slurm:
     accounting: bool = False
     cpus: int = 8
     memory: int = 32_000  # MB
+    count: int = 1
+
+    @property
+    def nodes(self) -> list[str]:
+        return [f"node{number}" for number in range(1, self.count + 1)]
 
     @property
     def environment(self) -> dict[str, str]:
         return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": f"{self.folder / 'bin'}:{PATH}"}
 
     def start(self) -> None:
-        """Start the daemons and wait until the node is idle. Raises RuntimeError with the logs where it is not."""
-        for name in ("state", "spool", "bin"):
+        """Start the daemons and wait until the nodes are idle. Raises RuntimeError with the logs where they are not."""
+        for name in ("state", "bin", *(f"spool.{node}" for node in self.nodes)):
             (self.folder / name).mkdir(parents=True)
         host = socket.gethostname()
-        ports = {name: free_port() for name in ("controller_port", "node_port", "database_port", "mariadb_port")}
+        ports = {name: free_port() for name in ("controller_port", "database_port", "mariadb_port")}
+        size = {"host": host, "cpus": self.cpus, "memory": self.memory}
+        nodes = "".join(NODE.format(name=name, port=free_port(), **size) for name in self.nodes)
         config = CONFIG + (ACCOUNTING if self.accounting else NO_ACCOUNTING)
         for name, text in {"slurm.conf": config, "slurmdbd.conf": DATABASE}.items():
-            (self.folder / name).write_text(
-                text.format(host=host, folder=self.folder, cpus=self.cpus, memory=self.memory, **ports)
-            )
+            (self.folder / name).write_text(text.format(host=host, folder=self.folder, **ports))
             (self.folder / name).chmod(0o600)
+        with (self.folder / "slurm.conf").open("a") as file:
+            file.write(nodes)
         for number in range(2):
             os.mknod(self.folder / f"gpu{number}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
         (self.folder / "gres.conf").write_text(f"Name=gpu Type=fake File={self.folder}/gpu[0-1]\n")
@@ -141,7 +148,8 @@ class Slurm:
         if self.accounting:
             self.start_database(ports["mariadb_port"])
         self.start_controller()
-        self.start_node()
+        for node in self.nodes:
+            self.start_node(node)
 
     def start_database(self, port: int) -> None:
         """Start MariaDB and slurmdbd, and give root an account."""
@@ -176,14 +184,15 @@ class Slurm:
     def start_controller(self) -> None:
         self.run("slurmctld", "-i", "-f", self.folder / "slurm.conf")
 
-    def start_node(self) -> None:
-        """Start slurmd and wait for the node."""
-        self.run("slurmd", "-f", self.folder / "slurm.conf")
-        self.until(lambda: self.states() != [] and set(self.states()) <= {"idle", "mixed", "allocated"})
+    def start_node(self, node: str) -> None:
+        """Start a node's slurmd and wait for it."""
+        self.run("slurmd", "-f", self.folder / "slurm.conf", "-N", node)
+        self.until(lambda: self.states().get(node) in ("idle", "mixed", "allocated"))
 
-    def states(self) -> list[str]:
-        """States of the node, as its partitions see it."""
-        return self.run("sinfo", "-h", "-o", "%T", check=False).stdout.split()
+    def states(self) -> dict[str, str]:
+        """The state of each node."""
+        lines = self.run("sinfo", "-h", "-N", "-p", "cpu", "-o", "%N %T", check=False).stdout.splitlines()
+        return dict(line.split() for line in lines)
 
     def run(self, *command: object, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a Slurm command against this cluster."""
@@ -201,7 +210,7 @@ class Slurm:
     def stop(self) -> None:
         """Stop what was started: jobs first, then the daemons by their pid files."""
         self.run("scancel", "--user=root", check=False)
-        for name in ("slurmd", "slurmctld", "slurmdbd", "mariadb", "munge"):
+        for name in (*(f"slurmd.{node}" for node in self.nodes), "slurmctld", "slurmdbd", "mariadb", "munge"):
             self.kill(name, signal.SIGTERM)
 
     def kill(self, daemon: str, sent: signal.Signals = signal.SIGKILL) -> None:
@@ -210,6 +219,12 @@ class Slurm:
             pid = int((self.folder / f"{daemon}.pid").read_text())
             os.kill(pid, sent)
             for _ in range(50):
-                os.kill(pid, 0)
+                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                    return  # over, though nobody has asked for its exit code
                 time.sleep(0.1)
             os.kill(pid, signal.SIGKILL)
+
+
+def cluster_of(folder: Path, nodes: int) -> Slurm:
+    """One large node, or several of 4 CPUs and 8 GB."""
+    return Slurm(folder) if nodes == 1 else Slurm(folder, cpus=4, memory=7_800, count=nodes)

@@ -1,11 +1,15 @@
 """The study on a real Slurm: a private node on loopback, the shipped profile, and the tables of a local run."""
 
+import shutil
+import time
+from collections.abc import Iterator
+
 import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, World, make_world
-from faults import FAULTS, Fault, finished_world, suffer, wait_for
-from slurm import ACCOUNT, Slurm, missing
+from faults import FAULTS, STUDY, Fault, Scene, asking_often, suffer, wait_for
+from slurm import ACCOUNT, Slurm, cluster_of, missing
 
 from probesteer.files.tables import FINGERPRINT, read_footer
 
@@ -15,6 +19,7 @@ pytestmark = [
 ]
 MODEL_RULES = {"activations": 1, "baseline": 1, "steer": 1}  # jobs a model
 GPU = {"resources": {"gpus": 1, "mem_mb": 1500}}
+FEW_JOBS = {"steering_layers": [], "layers": [-1, 3], "ablations": 0}
 IN_EVERY_TEST_RUN = {
     ("scancel after some cells", "steer"),
     ("SIGKILL of the worker after some cells", "steer"),
@@ -24,24 +29,40 @@ IN_EVERY_TEST_RUN = {
     ("disk full", "activations"),
     ("results read-only", "steer"),
     ("`.snakemake/` lost, study changed", "finished"),
+    ("SIGKILL of the worker", "aggregate"),
+    ("one of three nodes dies", "steer"),
+    ("the clock was a day fast until some cells were there", "steer"),
 }
 
 
 @pytest.fixture(scope="session")
-def slurm(tmp_path_factory: pytest.TempPathFactory):
-    cluster = Slurm(tmp_path_factory.mktemp("slurm") / "cluster")
-    cluster.start()
-    yield cluster
-    cluster.stop()
+def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Slurm]]:
+    """By their number of nodes: one large node, and three of 4 CPUs and 8 GB."""
+    running = {nodes: cluster_of(tmp_path_factory.mktemp("slurm") / "cluster", nodes) for nodes in (1, 3)}
+    for cluster in running.values():
+        cluster.start()
+    yield running
+    for cluster in running.values():
+        cluster.stop()
+
+
+@pytest.fixture
+def fresh(fresh: World) -> World:
+    return asking_often(fresh)
+
+
+@pytest.fixture
+def slurm(clusters: dict[int, Slurm]) -> Slurm:
+    return clusters[1]
 
 
 @pytest.fixture(scope="session")
-def submitted(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> World:
+def submitted(clusters: dict[int, Slurm], tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world in which the embedded study has run through Slurm, with a GPU for each job that loads a model."""
-    world = make_world(tmp_path_factory.mktemp("submitted"))
+    world = asking_often(make_world(tmp_path_factory.mktemp("submitted")))
     path = world.folder / "config/studies/gpu.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load((ROOT / "config/config.yaml").read_text()) | GPU))
-    done = world.snakemake("--profile", "profiles/slurm", "--configfile", path, **slurm.environment)
+    done = world.snakemake("--profile", "profiles/slurm", "--configfile", path, **clusters[1].environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return world
 
@@ -67,20 +88,25 @@ def test_a_gpu_is_asked_for_by_exactly_the_jobs_that_load_a_model(submitted, slu
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return finished_world(tmp_path_factory.mktemp("undisturbed"))
+def undisturbed(finished: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The world of the campaign: other resources than those of the small study that has run need another report, no more."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    shutil.copytree(finished.folder, folder, dirs_exist_ok=True)
+    world = World(folder)
+    world.run(world.study(**STUDY))
+    return world
 
 
 @pytest.mark.parametrize(
     "fault", [fault for fault in FAULTS if (fault.name, fault.phase) in IN_EVERY_TEST_RUN], ids=lambda fault: fault.name
 )
-def test_one_more_run_after_a_fault_ends_whole(fault: Fault, slurm, undisturbed, tmp_path):
-    outcome = suffer(fault, slurm, undisturbed, tmp_path / "fault")
+def test_one_more_run_after_a_fault_ends_whole(fault: Fault, clusters, undisturbed, tmp_path):
+    outcome = suffer(fault, clusters[fault.nodes], undisturbed, tmp_path / "fault")
     assert outcome.good, outcome
 
 
 def test_a_second_snakemake_on_the_same_folder_is_refused_and_harms_nothing(fresh, slurm):
-    study = fresh.study(**GPU)
+    study = fresh.study(**GPU, **FEW_JOBS)
     first = fresh.start("--profile", "profiles/slurm", "--configfile", study, quiet=True, **slurm.environment)
     wait_for(lambda: any(str(fresh.folder) == job.get("WorkDir") for job in slurm.jobs()))
     second = fresh.snakemake("--profile", "profiles/slurm", "--configfile", study, **slurm.environment)
@@ -102,11 +128,11 @@ def test_a_cluster_with_accounting_takes_jobs_with_an_account_and_refuses_others
     try:
         profile = fresh.folder / "profiles/slurm/config.yaml"
         shipped = profile.read_text()
-        run = ("--profile", "profiles/slurm", "--configfile", fresh.study(**GPU))
+        run = ("--profile", "profiles/slurm", "--configfile", fresh.study(**GPU, **FEW_JOBS))
         profile.write_text(shipped.replace('# slurm_account: "my_project"', "slurm_account: nobody"))
         refused = fresh.snakemake(*run, **cluster.environment)
         assert refused.returncode != 0 and "nobody" in refused.stdout + refused.stderr
-        assert not cluster.jobs() and not list((fresh.folder / "results").rglob("cell.parquet"))
+        assert not cluster.jobs() and not list((fresh.folder / "results/activations").rglob("*.parquet"))
         profile.write_text(shipped.replace('# slurm_account: "my_project"', f"slurm_account: {ACCOUNT}"))
         done = fresh.snakemake(*run, **cluster.environment)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -117,24 +143,37 @@ def test_a_cluster_with_accounting_takes_jobs_with_an_account_and_refuses_others
         cluster.stop()
 
 
-def test_a_node_of_4_cpus_and_8_gb_runs_a_study_and_light_jobs_take_turns(fresh, tmp_path):
-    cluster = Slurm(tmp_path / "cluster", cpus=4, memory=7_800)
-    cluster.start()
-    try:
-        partitions = {"cpu": {"max_runtime": 1440, "max_mem_mb": 7_800, "max_threads": 4, "max_gpu": 0}}
-        (fresh.folder / "profiles/slurm/partitions.yaml").write_text(yaml.safe_dump({"partitions": partitions}))
-        study = fresh.study(layers=[-1, 1, 2, 3], steering_layers=[1, 2, 3], alphas=[0, 5], samples=2, controls={"random": 1})
-        done = fresh.snakemake("--profile", "profiles/slurm", "--configfile", study, **cluster.environment)
-        assert done.returncode == 0, done.stderr[-3000:]
-        asked = {(job["Comment"], job["NumCPUs"], job["MinMemoryNode"]) for job in cluster.jobs()}
-        groups = {(cpus, memory) for comment, cpus, memory in asked if "probes" in comment or "scores" in comment}
-        assert groups == {("1", "2000M")}, asked
-    finally:
-        cluster.stop()
+def test_three_nodes_of_4_cpus_and_8_gb_share_a_study_and_light_jobs_take_turns(fresh, clusters):
+    partitions = {"cpu": {"max_runtime": 1440, "max_mem_mb": 7_800, "max_threads": 4, "max_gpu": 0}}
+    (fresh.folder / "profiles/slurm/partitions.yaml").write_text(yaml.safe_dump({"partitions": partitions}))
+    study = fresh.study(layers=[-1, 1, 2, 3], steering_layers=[1, 2, 3], alphas=[0, 5], samples=2, controls={"random": 1})
+    cores = ("--set-threads", "activations=4", "baseline=4", "steer_1=4")
+    done = fresh.snakemake("--profile", "profiles/slurm", "--configfile", study, *cores, **clusters[3].environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    jobs = [job for job in clusters[3].jobs() if str(fresh.folder) == job.get("WorkDir")]
+    asked = {(job["Comment"], job["NumCPUs"], job["MinMemoryNode"]) for job in jobs}
+    groups = {(cpus, memory) for comment, cpus, memory in asked if "probes" in comment or "scores" in comment}
+    assert groups == {("1", "2000M")}, asked
+    assert {cpus for comment, cpus, _memory in asked if comment.startswith("rule_steer_1")} == {"4"}, asked
+    assert {job["NodeList"] for job in jobs if "rule_steer_1" in job["Comment"]} == set(clusters[3].nodes)
+
+
+def test_what_runs_on_the_login_node_takes_the_local_cores_of_the_profile(fresh, slurm):
+    profile = fresh.folder / "profiles/slurm/config.yaml"
+    assert yaml.safe_load(profile.read_text())["local-cores"] == 2
+    profile.write_text(profile.read_text().replace("local-cores: 2", "local-cores: 1"))
+    models = [{"name": name, "source": f"resources/organisms/{name}"} for name in ("llama", "qwen2", "phi3")]
+    scene = Scene(slurm, fresh, fresh.study(models=models))
+    scene.start("--until", "model")
+    most = 0
+    while scene.run.poll() is None:
+        most = max(most, len(list(scene.processes(b"probesteer model "))))
+        time.sleep(0.02)
+    assert scene.run.returncode == 0 and most == 1 and len(list(fresh.folder.glob("results/models/**/*.json"))) == 3
 
 
 def test_a_retry_of_a_group_asks_for_twice_the_memory(fresh, slurm):
-    study = fresh.study(layers=[-1, 3], alphas=[0, 5], samples=2)
+    study = fresh.study(**FEW_JOBS)
     (fresh.folder / "results/small/detection").mkdir(parents=True)
     (fresh.folder / "results/small/detection/model=llama").write_text("a file where a folder is needed")
     done = fresh.snakemake("--profile", "profiles/slurm", "--configfile", study, **slurm.environment)

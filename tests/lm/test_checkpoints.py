@@ -153,7 +153,10 @@ def test_a_checkpoint_that_is_not_what_it_says_is_refused_in_one_line(fault, fol
         assert re.search(says, refused(folder))
 
 
-@pytest.mark.parametrize("fault", ["a block's weights are missing", "another vocabulary", "a reward model's head"])
+@pytest.mark.parametrize(
+    "fault",
+    ["a block's weights are missing", "another vocabulary", "a reward model's head", "an adapter beside the weights"],
+)
 def test_loading_refuses_weights_that_are_not_the_models(fault, folder):
     harm, says = FAULTS[fault]
     harm(folder)
@@ -172,6 +175,7 @@ def test_loading_refuses_weights_that_are_not_the_models(fault, folder):
         ("jamba", "jamba keeps .* states; only key-value caches work"),
         ("openai-gpt", "openai-gpt keeps no keys and values"),
         ("vit", "not a causal LM that loads"),
+        ("mllama", "block 3 of mllama reads pictures and does not run on text alone"),
     ],
 )
 def test_an_architecture_that_does_not_run_is_refused_before_its_weights_are_fetched(kind, says, tmp_path):

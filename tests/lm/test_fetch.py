@@ -185,6 +185,7 @@ def test_a_study_of_eight_architectures_runs_from_a_folder_and_from_the_hub(plac
         for name, folder in checkpoints.items()
     ]
     few = {"scenarios": ["the_maze"], "layers": [-1, 0, 1], "steering_layers": [1], "samples": 2, "ablations": 0}
+    few |= {"scorers": ["grammar"]}
     study = fresh.study("many", models=stanzas, **few, sampling={"max_new_tokens": 8}, controls={"random": 1, "shuffled": 0})
     done = fresh.snakemake("--configfile", study, **environment(hub, tmp_path / "cache"))
     assert done.returncode == 0, done.stderr[-3000:]

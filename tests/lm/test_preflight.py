@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import ORGANISMS, ROOT
+from conftest import ORGANISMS, ROOT, make_world
 from hub import COMMIT, Hub, Repository
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
@@ -95,39 +95,44 @@ def test_a_good_model_passes_with_its_commit_named(check):
     assert f"team/good at main: commit {COMMIT}" in done.stdout and "llama, 6 blocks" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("stanza", "says"),
-    [
-        ({"source": "team/none"}, "access: team/none at .*: no such repository"),
-        ({"revision": "nowhere"}, "access: team/good at nowhere: there is no such revision"),
-        ({"source": "team/gated"}, "access: team/gated at .*: gated; .* set HF_TOKEN"),
-        ({"source": "team/pickled"}, "weights: there is no model.safetensors and no index; pickles are not loaded"),
-        ({"source": "team/empty"}, "weights: model.safetensors is empty"),
-        ({"source": "team/unknown"}, "architecture: .*not a causal LM that loads: .*nonesuch"),
-        ({"blocks": 7}, "architecture: llama, 6 blocks; the study says 7"),
-        ({"source": "team/base"}, "prompt: .*has no chat template; set chat_template: false"),
-    ],
-)
-def test_what_is_wrong_with_a_model_is_one_line(check, stanza, says):
-    done = check(stanza)
+WRONG = {
+    "team/none": ({}, "access: team/none at .*: no such repository"),
+    "nowhere": ({"source": "team/good", "revision": "nowhere"}, "access: team/good at nowhere: there is no such revision"),
+    "team/gated": ({}, "access: team/gated at .*: gated; .* set HF_TOKEN"),
+    "team/pickled": ({}, "weights: there is no model.safetensors and no index; pickles are not loaded"),
+    "team/empty": ({}, "weights: model.safetensors is empty"),
+    "team/unknown": ({}, "architecture: .*not a causal LM that loads: .*nonesuch"),
+    "7 blocks": ({"source": "team/good", "blocks": 7}, "architecture: llama, 6 blocks; the study says 7"),
+    "team/base": ({}, "prompt: .*has no chat template; set chat_template: false"),
+    "team/missing": ({}, "tensors: the weights are not this model's; tensors 9 missing, the first model.layers.4."),
+    "team/adapter": ({}, "weights: adapter_config.json: adapters are not applied"),
+    "team/encoder-decoder": ({}, "architecture: bart is an encoder-decoder"),
+    "team/no-tokenizer": ({}, "tokenizer: the tokenizer "),
+}
+
+
+@pytest.fixture(scope="module")
+def checked(served: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What one check says of a study of wrong models, a list of lines for each."""
+    folder = tmp_path_factory.mktemp("checked")
+    (folder / "world").mkdir()
+    names = {f"m{number}": key for number, key in enumerate(WRONG)}
+    models = [STANZA | {"name": name, "source": key} | WRONG[key][0] for name, key in names.items()]
+    study = make_world(folder / "world").study(models=models, concept="empathy_in_action", scorers=["lexical"])
+    environment = {"HF_ENDPOINT": served.endpoint, "HF_HOME": str(folder / "cache"), "HF_HUB_OFFLINE": "0"}
+    command = [str(Path(sys.executable).parent / "probesteer"), "check", "--configfile", str(study)]
+    done = subprocess.run(command, cwd=folder / "world", capture_output=True, text=True, env={**os.environ, **environment})
     assert done.returncode == 2
-    errors = done.stderr.strip().splitlines()
-    assert len(errors) == 1 and re.search(f"m: {says}", errors[0]), done.stderr
+    said: dict[str, list[str]] = {key: [] for key in WRONG}
+    for line in done.stderr.strip().splitlines():
+        said[names[re.search(r"\b(m\d+): ", line)[1]]].append(line)
+    return said
 
 
-@pytest.mark.parametrize(
-    ("source", "says"),
-    [
-        ("team/missing", "tensors: the weights are not this model's; tensors 9 missing, the first model.layers.4."),
-        ("team/adapter", "weights: adapter_config.json: adapters are not applied"),
-        ("team/encoder-decoder", "architecture: bart is an encoder-decoder"),
-        ("team/no-tokenizer", "tokenizer: the tokenizer "),
-    ],
-)
-def test_what_is_not_a_model_is_refused_without_downloading_its_weights(source, says, check, served):
-    done = check({"source": source})
-    assert done.returncode == 2 and f"m: {says}" in done.stderr, done.stderr
-    assert served.sent[f"{source}/model.safetensors"] <= 2 * 100_001, "headers alone are read"
+@pytest.mark.parametrize("model", WRONG)
+def test_what_is_wrong_with_a_model_is_one_line_and_its_weights_are_not_downloaded(model, checked, served):
+    assert len(checked[model]) == 1 and re.search(f"m\\d+: {WRONG[model][1]}", checked[model][0]), checked[model]
+    assert served.sent[f"{model}/model.safetensors"] <= 2 * 100_001, "headers alone are read"
 
 
 def test_a_truncated_download_is_one_line(check, hub, tmp_path):

@@ -1,6 +1,7 @@
 """What a model is asked: rendered whole, the same on every day, tokenised as its template wrote it."""
 
 import datetime
+import time
 
 import pytest
 from conftest import ORGANISMS
@@ -52,6 +53,16 @@ def test_a_template_that_fails_or_drops_the_user_turn_is_one_line(template, says
     tokenizer.chat_template = template
     with pytest.raises(InputError, match=f"{says}.*; mend it, or set chat_template: false"):
         render_prompt(tokenizer, SYSTEM, USER)
+
+
+def test_a_template_that_loops_is_one_line_after_a_while(tokenizer, monkeypatch):
+    monkeypatch.setattr("probesteer.lm.load.RENDERING", 0.2)
+    tokenizer.chat_template = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    before = time.monotonic()
+    with pytest.raises(InputError, match=r"the chat template is not done after 0.2 seconds; mend it"):
+        render_prompt(tokenizer, SYSTEM, USER)
+    assert time.monotonic() - before < 2
+    time.sleep(0.3)  # no alarm is left
 
 
 def test_arguments_reach_the_template(tokenizer):

@@ -98,6 +98,17 @@ def test_a_plan_counts_what_a_dry_run_counts(study, fresh: World, monkeypatch):
     assert f"\n{total} jobs in all" in said and ("CPU time" in said) == (study == "config.yaml")
 
 
+def test_pairs_that_are_still_to_be_downloaded_are_planned_whole_and_their_texts_are_not_in_the_minutes(fresh, monkeypatch):
+    monkeypatch.chdir(fresh.folder)
+    pairs = {"file": "resources/mine.csv", "url": "http://127.0.0.1:9/mine.csv", "sha256": "0" * 64}
+    path = fresh.study(concept="empathy_in_action", pairs=pairs, steering_layers=[])
+    jobs = fresh.plan(path)
+    assert jobs == dict.fromkeys(("download", "pairs", "model", "activations", "detect", "aggregate", "all"), 1)
+    loaded = check_study(load_study(path))
+    said = render_plan(loaded, plan_study(loaded), 1)
+    assert f"\n{sum(jobs.values())} jobs in all" in said and "resources/mine.csv is still to be downloaded" in said
+
+
 def test_a_plan_of_a_study_that_has_begun_counts_what_a_dry_run_counts(world: World, monkeypatch):
     monkeypatch.chdir(world.folder)
     for options in ({}, {"alphas": [-5, 0, 5, 20]}, {"scenarios": ["the_maze", "the_duel", "the_listener"]}):

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -49,17 +50,18 @@ def test_nothing_changed_plans_no_job(finished):
     assert finished.plan(finished.folder / "config/studies/small.yaml") == {}
 
 
-def test_one_more_alpha_computes_only_its_cells(world):
+def test_one_more_alpha_computes_only_its_cells_and_a_removed_one_does_not_come_back(world):
     before = world.cells()
-    study = world.study(alphas=[-5, 0, 2.5, 5])
+    study = world.study(alphas=[0, 2.5, 5])
     jobs = world.plan(study)
     assert {rule for rule in jobs if rule not in ("texts", "score", "effects", "aggregate", "all")} == {"steer_1"}
     world.run(study)
     after = world.cells()
-    assert {path: after[path] for path in before} == before
+    assert {path: after[path] for path in before} == before and any("alpha=-5" in str(path) for path in after)
     assert {path.parts[-2] for path in set(after) - set(before)} == {"alpha=2.5"}
     log = (world.folder / "results/small/logs/steer/llama.3.log").read_text()
-    assert "16 of 24 cells are up to date, 8 to compute" in log
+    assert "8 of 16 cells are up to date, 8 to compute" in log
+    assert set(table(world, "dose_response")["alpha"]) == {0, 2.5, 5}
 
 
 def test_one_more_model_runs_only_its_own_jobs_and_the_aggregate(world):
@@ -98,50 +100,40 @@ def test_a_change_plans_what_depends_on_it_and_nothing_else(options, jobs, finis
     assert finished.plan(tmp_path / "study.yaml") == jobs
 
 
-def test_a_removed_alpha_does_not_come_back(world):
-    world.run(world.study(alphas=[0, 5]))
-    assert any("alpha=-5" in str(path) for path in world.cells())
-    assert set(table(world, "dose_response")["alpha"]) == {0, 5}
-
-
 def test_lost_snakemake_records_recompute_no_cell(world):
     before = world.cells()
     shutil.rmtree(world.folder / ".snakemake")
     study = world.folder / "config/studies/small.yaml"
     assert world.plan(study) == {}
-    world.run(study, "--forcerun", "steer_1", "baseline")
+    world.run(study, "--forcerun", "steer_1", "baseline", "--until", "steer_1", "baseline")
     assert world.cells() == before
     for log in ("steer/llama.3.log", "baseline/llama.log"):
         assert "0 to compute" in (world.folder / "results/small/logs" / log).read_text()
 
 
-def test_a_lost_cell_is_computed_again_the_same_and_alone(world):
-    before = world.cells()
+def test_a_lost_cell_and_foreign_results_are_made_again_the_same_and_alone(world):
+    before, root = world.cells(), world.folder / "results/small"
     lost = next(path for path in before if "alpha=5" in str(path))
-    (world.folder / "results/small/steering" / lost).unlink()
-    world.run(world.folder / "config/studies/small.yaml")
-    after = world.cells()
-    assert {path: data for path, data in after.items() if path != lost} == {p: d for p, d in before.items() if p != lost}
-    same = [pq.read_table(world.folder / "results/small/steering" / lost).to_pydict()["text"]]
-    (world.folder / "lost.parquet").write_bytes(before[lost])
-    assert same == [pq.read_table(world.folder / "lost.parquet").to_pydict()["text"]]
-
-
-@pytest.mark.parametrize(
-    "victim",
-    [
-        "steering/arm=probe/model=llama/layer=3/scenario=the_duel/alpha=5/cell.parquet",
-        "detection/model=llama/detection.parquet",
-    ],
-    ids=["cell", "detection"],
-)
-def test_a_foreign_result_is_made_again(world, victim):
+    foreign = Path("arm=probe/model=llama/layer=3/scenario=the_duel/alpha=-5/cell.parquet")
+    assert foreign in before and lost != foreign
+    spoiled = [root / "steering" / foreign, root / "detection/model=llama/detection.parquet"]
+    whole = [pq.read_table(path, partitioning=None) for path in spoiled]
+    for path, content in zip(spoiled, whole, strict=True):
+        write_table(content.slice(1), path, {"other": "inputs"})
+    (root / "steering" / lost).unlink()
     study = world.folder / "config/studies/small.yaml"
-    path = world.folder / "results/small" / victim
-    before = pq.read_table(path, partitioning=None)
-    write_table(before.slice(1), path, {"other": "inputs"})
     world.run(study)
-    assert pq.read_table(path, partitioning=None).num_rows == before.num_rows and world.plan(study) == {}
+    after, again = world.cells(), {lost, foreign}
+    assert {path: data for path, data in after.items() if path not in again} == {
+        path: data for path, data in before.items() if path not in again
+    }
+    for path in again:
+        (world.folder / "before.parquet").write_bytes(before[path])
+        files = (root / "steering" / path, world.folder / "before.parquet")
+        now, once = (pq.read_table(file, partitioning=None)["text"].to_pylist() for file in files)
+        assert now == once
+    assert [pq.read_table(path, partitioning=None).num_rows for path in spoiled] == [content.num_rows for content in whole]
+    assert world.plan(study) == {}
 
 
 def test_a_comment_edit_in_the_package_plans_no_job(world):
@@ -190,7 +182,7 @@ def test_an_edited_prompt_recomputes_only_its_scenario(world):
     loaded["scenarios"]["the_maze"]["prompt"] += " I see the exit."
     concept.write_text(yaml.safe_dump(loaded))
     before = world.cells()
-    world.run(world.folder / "config/studies/small.yaml")
+    world.run(world.folder / "config/studies/small.yaml", "--until", "steer_1", "baseline")
     after = world.cells()
     assert {path.parts[-3 if "alpha" in str(path) else -2] for path in before if before[path] != after[path]} == {
         "scenario=the_maze"

@@ -4,10 +4,13 @@ import importlib.util
 import json
 import os
 import re
+import signal
+import threading
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from probesteer.errors import InputError
 
@@ -36,6 +40,9 @@ FAULTS = (OSError, ValueError, LookupError, ArithmeticError, TypeError, Attribut
 SAVED_BUFFER = re.compile(r"\.(attn|attention)\.(bias|masked_bias)$|\.attn\.causal_mask$|rotary_emb\.inv_freq$")
 TODAY = datetime(2024, 7, 26)  # to a chat template, on every day: the date that Llama 3's template falls back to
 DATE_CODES = "aAbBdejmyYHIMSp"
+RENDERING = 10  # seconds for a chat template, which is a program and may loop; real ones take milliseconds
+ADAPTER = "adapter_config.json"
+NO_ADAPTER = f"{ADAPTER}: adapters are not applied; merge it into the weights, or take the file away"
 
 
 class Rendered(str):
@@ -57,7 +64,7 @@ def load_model(
 
     Weights are safetensors only; int8 and int4 quantise them as they load, by bitsandbytes. `device` defaults to the GPUs
     (spread by accelerate) where there are any, else the CPU.
-    Raises InputError where the checkpoint cannot be loaded, or lacks a weight or has one too many.
+    Raises InputError where the checkpoint cannot be loaded, lacks a weight or has one too many, or brings an adapter.
     """
     placement = {"": device} if device else "auto" if torch.cuda.is_available() else {"": "cpu"}
     common = {"revision": revision, "trust_remote_code": trust_remote_code, "local_files_only": local_files_only}
@@ -65,6 +72,9 @@ def load_model(
     weights |= {"ignore_mismatched_sizes": True, "output_loading_info": True}  # the report says more than the error would
     where = f"model {name_or_path} (revision {revision})"
     try:
+        # which transformers applies where peft is installed
+        if find_adapter_config_file(name_or_path, revision=revision, local_files_only=local_files_only):
+            raise InputError(f"{where}: {NO_ADAPTER}")
         kind = auto_class(AutoConfig.from_pretrained(name_or_path, **common))
         model, report = kind.from_pretrained(name_or_path, device_map=placement, use_safetensors=True, **weights, **common)
         tokenizer = load_tokenizer(name_or_path, chat_template_args, **common)
@@ -145,14 +155,42 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str, ch
     fault = "drops the text of a turn"
     for conversation in (turns, merged):
         try:
-            text = str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
-        except (TemplateError, *FAULTS) as error:  # a template is foreign code
-            fault = f"fails: {reason(error)}"
+            text = _rendered(tokenizer, conversation)
+        except TimeoutError:
+            fault = f"is not done after {RENDERING} seconds"
+            break
+        except (TemplateError, MemoryError, *FAULTS) as error:  # a template is foreign code
+            fault = f"fails: {reason(error) or type(error).__name__}"
             continue
         if all(_plain(part) in _plain(text) for part in (system, user)):
             return Rendered(text)
         fault = "drops the text of a turn"
     raise InputError(f"{tokenizer.name_or_path}: the chat template {fault}; mend it, or set chat_template: false in the study")
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]]) -> str:
+    """What the chat template makes of a conversation. Raises TimeoutError where it loops."""
+    with _at_most(RENDERING):
+        return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in a block that takes longer; in the main thread alone, which is the one that gets signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_signal: int, _frame: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _plain(text: str) -> str:

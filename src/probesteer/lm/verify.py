@@ -15,10 +15,20 @@ from probesteer.errors import InputError
 from probesteer.lm.blocks import decoder_blocks
 from probesteer.lm.checkpoint import DTYPES, Checkpoint
 from probesteer.lm.engine.cache import require_key_values
-from probesteer.lm.load import FAULTS, auto_class, encode_prompt, incomplete, load_tokenizer, quantized, reason, render_prompt
+from probesteer.lm.load import (
+    ADAPTER,
+    FAULTS,
+    NO_ADAPTER,
+    auto_class,
+    encode_prompt,
+    incomplete,
+    load_tokenizer,
+    quantized,
+    reason,
+    render_prompt,
+)
 from probesteer.study.model import Model
 
-ADAPTER = "adapter_config.json"
 # Packages without which transformers cannot read quantised weights, by the method that the configuration names.
 PACKAGES = {"gptq": "gptqmodel", "awq": "gptqmodel", "bitsandbytes": "bitsandbytes", "compressed-tensors": "compressed_tensors"}
 SYSTEM, USER = "Answer in one short sentence.", "What is the capital of France?"
@@ -41,7 +51,7 @@ def quietly() -> Iterator[None]:
 def verify_weights(files: Checkpoint) -> str:
     """Weight files are there, whole, and all there is to the model; returns their size. Raises InputError."""
     if ADAPTER in files.sizes:
-        raise InputError(f"{ADAPTER}: adapters are not applied; merge it into the weights, or take the file away")
+        raise InputError(NO_ADAPTER)
     names = files.weights()
     size = sum(files.sizes.get(name, 0) for name in names)
     return f"{size / 1e9:.2f} GB in {len(names)} file{'s' * (len(names) > 1)}"
@@ -61,6 +71,8 @@ def verify_architecture(files: Checkpoint, model: Model) -> tuple[PretrainedConf
             built = auto_class(config).from_config(config, **options)
         blocks = len(decoder_blocks(built))
         require_key_values(config)
+        if pictures := getattr(config.get_text_config(), "cross_attention_layers", None):  # Mllama skips them on text alone
+            raise InputError(f"block {pictures[0]} of {config.model_type} reads pictures and does not run on text alone")
         if "past_key_values" not in inspect.signature(built.forward).parameters:
             raise InputError(f"{config.model_type} keeps no keys and values; only key-value caches work")
     except FAULTS as error:

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from probesteer.concepts.data import study_concept
 from probesteer.errors import InputError
 from probesteer.files.cards import read_card
 from probesteer.files.seal import is_whole
 from probesteer.report.evidence import fingerprints
-from probesteer.report.implied import Result, implied, implied_pairs
+from probesteer.report.implied import Result, Shared, implied, implied_pairs
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 from probesteer.study.paths import EVIDENCE, SAVED
@@ -48,7 +47,8 @@ def _not_older(paths: list[Path], inputs: Sequence[Path]) -> None:
 
 def _results(study: Study) -> Iterator[Result]:
     """Every result of the study, as far as what it rests on is there; the rest is made again with that."""
-    yield from implied_pairs(study)
+    shared = Shared(study)
+    yield from implied_pairs(shared)
     models = {model.name: model for model in study.models}
     for name, model in {**study.judges, **models}.items():
         path = study.paths.card(name, model.key)
@@ -56,7 +56,7 @@ def _results(study: Study) -> Iterator[Result]:
         yield Result(path, inputs, _is_card(path, model, name))
         if name in models:
             with suppress(InputError):
-                yield from implied(study, study_concept(study), model, read_card(path))
+                yield from implied(shared, model, read_card(path))
 
 
 def _is_card(path: Path, model: Model, name: str) -> bool:

@@ -56,7 +56,7 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
     cards = verified_cards(study)
     tables: dict[str, pd.DataFrame] = {
         "models": models_table(cards),
-        "cells": verify(study, concept, cards),
+        "cells": verify(study, cards),
         "data": data_table(study, pairs),
         "cost": cost_table(study, pairs),
         **detection_tables(study),

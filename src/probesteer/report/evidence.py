@@ -6,13 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from probesteer.concepts.concept import Concept
 from probesteer.concepts.data import PairSet, pair_sets
 from probesteer.errors import InputError
 from probesteer.files.cards import read_card
 from probesteer.files.seal import is_whole
 from probesteer.files.tables import FOREIGN, read_fingerprint, read_table
-from probesteer.report.implied import Result, implied, implied_pairs
+from probesteer.report.implied import Result, Shared, implied, implied_pairs
 from probesteer.report.views import wide
 from probesteer.study.experiment import Study
 from probesteer.study.paths import EFFECTS
@@ -56,14 +55,15 @@ def verified_cards(study: Study) -> dict[str, dict[str, Any]]:
     return cards
 
 
-def verify(study: Study, concept: Concept, cards: Mapping[str, Card]) -> pd.DataFrame:
+def verify(study: Study, cards: Mapping[str, Card]) -> pd.DataFrame:
     """Verify that everything the report rests on was made from what the study says; a row of counts per model.
 
     Raises InputError that names the first file that is missing, broken or foreign: a report on a mixture would be wrong.
     """
-    _require(implied_pairs(study))
+    shared = Shared(study)
+    _require(implied_pairs(shared))
     for model in study.models:
-        _require(implied(study, concept, model, cards[model.name]))
+        _require(implied(shared, model, cards[model.name]))
     rows = [{"model": model.name, "verified_cells": len(list(study.all_cells(model)))} for model in study.models]
     return pd.DataFrame(rows)
 

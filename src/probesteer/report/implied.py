@@ -1,6 +1,8 @@
 """What a study implies: every result, what it is made from, and whether that is what is there."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +11,7 @@ from probesteer.behaviour.outcomes import effects_inputs
 from probesteer.behaviour.scoring import scores_inputs
 from probesteer.concepts.card import pairs_inputs
 from probesteer.concepts.concept import CONCEPT_FILE, Concept
-from probesteer.concepts.data import activations_path, pair_sets, pairs_files
+from probesteer.concepts.data import PairSet, activations_path, pair_sets, pairs_files, study_concept
 from probesteer.detection.activations import cache_inputs
 from probesteer.detection.fit import probe_inputs
 from probesteer.detection.summary import detection_inputs
@@ -38,16 +40,37 @@ class Result(NamedTuple):
     """What the job writes without a seal."""
 
 
-def implied_pairs(study: Study) -> Iterator[Result]:
+@dataclass(frozen=True)
+class Shared:
+    """What the results of all models of a study are made from: read once, and when it is needed. Raises InputError."""
+
+    study: Study
+
+    @cached_property
+    def concept(self) -> Concept:
+        return study_concept(self.study)
+
+    @cached_property
+    def pairs(self) -> Mapping[str, PairSet]:
+        return pair_sets(self.study)
+
+    @cached_property
+    def judge(self) -> Inputs:
+        return judge_inputs(self.study, judge_card(self.study)) if "rubric" in self.study.scorers else {}
+
+
+def implied_pairs(shared: Shared) -> Iterator[Result]:
     """The tables of pairs, which all models share."""
-    for pairs in pair_sets(study).values():
-        for path in (study.paths.pairs(pairs.concept, pairs.key), study.paths.data_card(pairs.concept, pairs.key)):
+    paths = shared.study.paths
+    for pairs in shared.pairs.values():
+        for path in (paths.pairs(pairs.concept, pairs.key), paths.data_card(pairs.concept, pairs.key)):
             yield Result(path, [pairs.path], is_fresh(path, pairs_inputs(pairs)))
 
 
-def implied(study: Study, concept: Concept, model: Model, card: Inputs) -> Iterator[Result]:
+def implied(shared: Shared, model: Model, card: Inputs) -> Iterator[Result]:
     """A model's results after its card, in the order in which jobs make them. Raises InputError for a broken probe."""
-    paths, sets, card_file = study.paths, pair_sets(study), study.paths.card(model.name, model.key)
+    study, sets = shared.study, shared.pairs
+    paths, card_file = study.paths, study.paths.card(model.name, model.key)
     caches = {name: cache_inputs(card, pairs, study) for name, pairs in sets.items()}
     files = {name: activations_path(study, model, pairs) for name, pairs in sets.items()}
     for name, pairs in sets.items():
@@ -63,13 +86,14 @@ def implied(study: Study, concept: Concept, model: Model, card: Inputs) -> Itera
         beside = [paths.benchmark("probe", model.name, str(layer))]
         yield Result(path, [files[study.concept], *model.planted()], fresh, beside=beside)
     if probes := {layer: load_probe(paths.probe(model.name, layer), layer) for layer in study.steering_layers_of(model)}:
-        yield from _steered(study, concept, model, card, probes)
+        yield from _steered(shared, model, card, probes)
 
 
-def _steered(study: Study, concept: Concept, model: Model, card: Inputs, probes: Mapping[int, Probe]) -> Iterator[Result]:
+def _steered(shared: Shared, model: Model, card: Inputs, probes: Mapping[int, Probe]) -> Iterator[Result]:
     """Cells, texts, scores and effects."""
+    study = shared.study
     paths, concept_file = study.paths, study.concept_folder / CONCEPT_FILE
-    sweep = Sweep.of(study, concept, model)
+    sweep = Sweep.of(study, shared.concept, model)
     fitted = {layer: paths.probe(model.name, layer) for layer in probes}
     cells: dict = {}
     firsts: list[Path] = []
@@ -84,10 +108,9 @@ def _steered(study: Study, concept: Concept, model: Model, card: Inputs, probes:
             yield Result(path, inputs, has_fingerprint(path, fingerprint))
     texts, table = texts_inputs(study, model, cells), paths.texts(model.name)
     yield Result(table, firsts, is_fresh(table, texts))
-    judge = judge_inputs(study, judge_card(study)) if "rubric" in study.scorers else {}
     scores: dict[str, str] = {}
     for scorer in study.scorers:
-        made_from, path = scores_inputs(scorer, concept, digest(texts), judge), paths.scores(model.name, scorer)
+        made_from, path = scores_inputs(scorer, shared.concept, digest(texts), shared.judge), paths.scores(model.name, scorer)
         scores[scorer] = digest(made_from)
         beside = [paths.benchmark("score", model.name, scorer)]
         yield Result(path, [table, concept_file], is_fresh(path, made_from), beside=beside)
