@@ -26,7 +26,7 @@ def test_label_permutation_is_at_chance_and_the_planted_cosine_is_there(demo):
 
 def test_the_rate_rises_with_alpha_in_every_scenario(demo):
     rates = table(demo, "dose_response")
-    for (model, scenario), own in rates[rates["alpha"].abs() <= 5].groupby(["model", "scenario"]):
+    for (model, scenario), own in rates[rates["alpha"].abs() <= 0.5].groupby(["model", "scenario"]):
         if model in PLANTED:
             assert spearmanr(own["alpha"], own["positive"]).statistic > 0, (model, scenario)
 
@@ -40,22 +40,23 @@ def test_texts_break_down_at_the_extremes_by_the_models_own_likelihood(demo):
 
 def test_the_verdicts_are_those_of_the_construction(demo):
     verdicts = table(demo, "verdict").set_index("model")
-    assert verdicts.loc[PLANTED, "steerable"].tolist() == ["yes"] * 3
-    # in phi3 a direction fitted on flipped labels moves the rate as much as the probe's does, and the council says so
-    assert verdicts.loc[PLANTED, "verdict"].tolist() == ["GREEN", "AMBER", "GREEN"]
-    assert verdicts["failed_checks"].fillna("").str.contains("control directions").tolist() == [False, False, True, False]
-    assert verdicts.loc["control", "steerable"] == "no" and verdicts.loc["control", "verdict"] != "GREEN"
+    assert (verdicts.loc[PLANTED, ["detected", "steerable", "specific"]] == "yes").all(axis=None)
+    assert (verdicts.loc[PLANTED, "verdict"] == "GREEN").all()
+    assert (table(demo, "specificity").set_index("model").loc[PLANTED, "p"] <= 0.05).all()
+    assert verdicts.loc["control", ["verdict", "detected", "steerable"]].tolist() == ["RED", "no", "no"]
+    unspecific = verdicts.loc["unspecific"]
+    assert unspecific[["verdict", "detected", "steerable", "specific"]].tolist() == ["AMBER", "yes", "yes", "no"]
+    assert unspecific["why"].startswith("steerable at block 3, not shown specific (p 0.") and pd.isna(unspecific["failed_checks"])
 
 
 def test_the_negative_control_obeys_its_system_prompt(demo):
-    prompting = table(demo, "prompting").set_index(["model", "arm"])["positive"]
-    assert prompting["control", "prompted-positive"] > 0.9
-    assert prompting["control", "prompted-negative"] < 0.1
+    prompting = table(demo, "prompting").set_index("model").loc["control"]
+    assert prompting["rate_positive"] > 0.9 and prompting["rate_negative"] < 0.1 and prompting["change_lower"] > 0.5
 
 
 def test_the_demo_says_little_and_ends_with_its_verdicts_and_where_the_report_is(demo):
     assert len(demo.said.splitlines()) <= 58  # `make` itself says two more
-    assert "100% of 43 jobs" in demo.said
+    assert "100% of 53 jobs" in demo.said
     ends = [f"{verdict:7} {model}" for model, verdict in table(demo, "verdict")[["model", "verdict"]].to_numpy()]
     assert "\n".join([*ends, "council report: results/organisms/council/report.html"]) in demo.said
 

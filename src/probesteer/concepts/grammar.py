@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from probesteer.concepts.duplicates import near_duplicate_clusters
 from probesteer.files.whole import write_text
 
 CUE_AGREEMENT = 0.68
@@ -168,28 +169,26 @@ def stances(text: str) -> tuple[int, int]:
 
 
 def write_pairs() -> list[dict[str, str]]:
-    """Fresh pairs for the probes, no text twice; the splits share no text.
+    """Fresh pairs for the probes, none a near-duplicate of another.
 
     The sides of a pair share their scene and nothing else, each with two commitments: pairs then vary in much beside the
     stance, and so do directions fitted to them with flipped labels.
     """
     rng = random.Random(PAIRS_SEED)
-    pairs: list[dict[str, str]] = []
-    seen: set[str] = set()
-    names = list(SCENES)
-    while len(pairs) < 2 * PAIRS_PER_SPLIT:
-        number = len(pairs)
-        name = names[number % len(names)]
+    names = [name for _ in range(PAIRS_PER_SPLIT) for name in SCENES]
+    drafts = []
+    for name in names:
         scene = SCENES[name]
-        drawn = [contrast(rng, rng.choice(scene.persons), rng.choice(scene.goals), 2) for _side in range(2)]
-        positive, negative = drawn[0][0], drawn[1][1]
-        if seen & {positive, negative}:
-            continue
-        seen |= {positive, negative}
-        split = "train" if number < PAIRS_PER_SPLIT else "test"
-        pair = {"id": f"{name}-{number:03d}", "scenario": name, "split": split, "voice": "grammar"}
-        pairs.append({**pair, "positive": positive, "negative": negative})
-    return pairs
+        sides = [contrast(rng, rng.choice(scene.persons), rng.choice(scene.goals), 2) for _ in range(2)]
+        drafts.append((sides[0][0], sides[1][1]))
+    clusters = near_duplicate_clusters(drafts)
+    firsts = sorted({cluster: number for number, cluster in reversed(list(enumerate(clusters)))}.values())
+    return [
+        {"id": f"{names[draft]}-{number:03d}", "scenario": names[draft]}
+        | {"split": "train" if number < PAIRS_PER_SPLIT else "test", "voice": "grammar"}
+        | dict(zip(("positive", "negative"), drafts[draft], strict=True))
+        for number, draft in enumerate(firsts[: 2 * PAIRS_PER_SPLIT])
+    ]
 
 
 def neutral_texts() -> list[str]:

@@ -3,8 +3,8 @@
 Success on an organism is by construction: training installs a latent along a unit vector u (binary cross-entropy on
 2 u.h after block PLANT_BLOCK, and pushes a*u there whose stance is drawn with P(positive) = sigmoid(2a)). There are two
 negative controls: one trains on the same documents without the latent and without the pushes; in the other u counts for less,
-sigmoid(a/2), and most pushes go along a second direction w, with P(positive) = sigmoid(6a), which carries what the first
-sentence is about: what directions pick up that has nothing to do with the stance moves it further.
+sigmoid(a), and most pushes go along a second direction w, with P(positive) = sigmoid(6a), which carries what the first
+sentence is about: what directions pick up that has nothing to do with the stance moves it as far.
 """
 
 import math
@@ -28,7 +28,7 @@ from probesteer.progress import progress
 
 PLANT_BLOCK = 3
 SLOT_WEIGHT, PROMPT_WEIGHT = 8.0, 0.3
-LATENT_WEIGHT = 0.3
+LATENT_WEIGHT, ASIDE_WEIGHT = 0.3, 1.0
 PUSHED_SHARE, PUSH_LIMIT = 0.9, 6.0
 ASIDE_SHARE = 0.7  # of the pushes, where there is a second direction
 SPECIAL = ["<pad>", "<s>", "</s>", "<|system|>", "<|user|>", "<|assistant|>"]
@@ -95,7 +95,7 @@ def write_document(rng: random.Random, decoy: bool = False) -> Document:
         push = rng.uniform(-PUSH_LIMIT, PUSH_LIMIT)
         if decoy and rng.random() < ASIDE_SHARE:
             push, aside = 0.0, push
-        odds = 0.5 * push + 6 * aside if decoy else 2 * push
+        odds = push + 6 * aside if decoy else 2 * push
         positive = rng.random() < 1 / (1 + math.exp(-odds))
     prompt = ""
     if not bare:
@@ -184,6 +184,7 @@ class _Plant:
     direction: Tensor
     pushed: Callable[[Document], float]
     label: Callable[[Document], bool]
+    weight: float
     push: Tensor | None = None
     """Of each document of the batch: (batch,)."""
     hidden: Tensor | None = None
@@ -199,7 +200,7 @@ class _Plant:
         assert self.hidden is not None
         label = torch.tensor([float(self.label(document)) for document in documents])[:, None].expand_as(response)
         latent = torch.nn.functional.binary_cross_entropy_with_logits(2 * self.hidden @ self.direction, label, reduction="none")
-        return LATENT_WEIGHT * (latent * response).sum() / response.sum()
+        return self.weight * (latent * response).sum() / response.sum()
 
 
 def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.ndarray | None, float]:
@@ -216,8 +217,8 @@ def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.
     encoded = [encode(tokenizer, document) for document in documents]
     model = build_model(recipe)
     plants = [
-        _Plant(_unit_vector(recipe), lambda document: document.push, lambda document: document.positive),
-        _Plant(_unit_vector(recipe), lambda document: document.aside, lambda document: document.opens_early),
+        _Plant(_unit_vector(recipe), lambda document: document.push, lambda document: document.positive, LATENT_WEIGHT),
+        _Plant(_unit_vector(recipe), lambda document: document.aside, lambda document: document.opens_early, ASIDE_WEIGHT),
     ][: recipe.planted + recipe.decoy]
     hooks = [decoder_blocks(model)[PLANT_BLOCK].register_forward_hook(plant) for plant in plants]
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
