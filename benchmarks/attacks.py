@@ -68,10 +68,8 @@ NULLS = {
     "one scenario of two moves by .9": partial(private, scenarios=2),
     "one scenario of three moves by .9": partial(private, scenarios=3),
     "one scenario of five moves by .9": partial(private, scenarios=5),
-    "probe and flipped directions move by chance, sd .2 (steerable by its rate, and specific)": partial(
-        chance, spread=0.2, noise=0.0
-    ),
-    "the same, sd .8: most doses saturated": partial(chance, spread=0.8),
+    "probe and flipped directions move by chance, sd .3": partial(chance, spread=0.3),
+    "the same, sd .8: most doses are saturated": partial(chance, spread=0.8),
 }
 TRUE = {
     "a change of .2 in five scenarios, 20 samples": partial(true, change=0.2),
