@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from probesteer.behaviour.effects import CELL, RULES, dose_response, mean_success, of_arm, rated, success_rates
+from probesteer.behaviour.nats import equal_kl
 from probesteer.behaviour.trends import control_trends, trends
 from probesteer.directions import Probe, load_probe
 from probesteer.files.tables import FINGERPRINT, read_fingerprint, read_table, write_table
@@ -16,7 +17,7 @@ from probesteer.study.cells import BASELINE_ARM, PROBE_ARM, PROMPTED_ARMS
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
-NUMERICS = 2  # bump by hand when the same scores give other effects
+NUMERICS = 3  # bump by hand when the same scores give other effects
 
 
 def effects_inputs(study: Study, model: Model, scores: Mapping[str, str], probes: Mapping[int, Probe]) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def effects_tables(study: Study, scores: Mapping[str, pd.DataFrame], probes: Map
         "trends": trends(sweeps[decides], limit, study.seed),
         "controls": control_trends(scores[decides], study.controls.arms(), limit, study.seed),
         "prompting": prompting_table(scores[decides]),
+        "nats": equal_kl(scores[decides]),
         "examples": examples_table(sweeps[decides], limit),
     }
 

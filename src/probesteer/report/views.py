@@ -12,6 +12,14 @@ def shown_success(success: pd.DataFrame, scorers: Sequence[str]) -> pd.DataFrame
     return success[[pair in wanted for pair in zip(success["rule"], success["scorer"], strict=True)]]
 
 
+def by_dose(rates: pd.DataFrame) -> pd.DataFrame:
+    """What each dose does to the predictions and to the texts, mean over scenarios; none without a divergence."""
+    if "kl" not in rates:
+        return rates.head(0)
+    shown = ["dose_absolute", "kl", "perplexity", "positive", "coherent"]
+    return rates.groupby(["model", "layer", "alpha"])[shown].mean().reset_index()
+
+
 def selected_details(details: pd.DataFrame, council: pd.DataFrame) -> pd.DataFrame:
     """The rows of each model's selected block."""
     return details.merge(council[["model", "layer"]], on=["model", "layer"])

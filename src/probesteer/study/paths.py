@@ -9,7 +9,7 @@ CONCEPTS = Path("resources/concepts")
 PAIRS_FILE = "pairs.jsonl"  # in a concept's folder
 # Folders of results/ that are no study's: the Slurm plugin deletes old logs below its own.
 SHARED = ("models", "pairs", "activations", "weights", "slurm", "logs", "benchmarks", "downloads")
-EFFECTS = ["dose_response", "steering", "success", "trends", "controls", "prompting", "examples"]  # per steered model
+EFFECTS = ["dose_response", "steering", "success", "trends", "controls", "prompting", "nats", "examples"]  # per steered model
 TABLES = ["models", "data", "detection", "selection", "details", "council", *EFFECTS, "cells", "cost", "checks", "verdict"]
 TABLES += ["published", "reassessment"]  # of the report
 SAVED, EVIDENCE, PAGE = "study.json", "evidence.json", "report.html"  # in the report's folder
