@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from probesteer.behaviour.coherence import judge_coherence, listed, repetition
 from probesteer.behaviour.scoring import score
+from probesteer.cli import main
 from probesteer.concepts import grammar
 from probesteer.lm.generate import generate
 from probesteer.lm.likelihood import surprisal
@@ -131,3 +132,23 @@ def test_kinds_of_breakage_that_nothing_was_fitted_on_are_found_in_an_organism(o
         both = found.loc[["unsteered", kind]]
         assert roc_auc_score(both.index == kind, both["incoherence"]) >= 0.95
     assert found.loc["unsteered", "coherent"].mean() >= 0.8
+
+
+def test_an_unsteered_text_is_judged_alike_at_every_layer():
+    texts = measured(40, "baseline", "s", np.random.default_rng(5))
+    layers = pd.concat([texts.assign(layer=layer) for layer in range(3)], ignore_index=True)
+    judged = judge_coherence(layers)["coherent"].to_numpy().reshape(3, 40)
+    assert (judged == judge_coherence(texts)["coherent"].to_numpy()).all()
+
+
+def test_what_could_not_be_measured_is_said(tmp_path, capsys):
+    texts = measured(30, "baseline", "s", np.random.default_rng(6)).drop(columns=["nll_std", "nll_elsewhere"])
+    steered = texts.assign(alpha=1.0, arm="probe")
+    for table, says in (
+        (pd.concat([texts, steered]), "coherence without spread, off_topic: no column nll_std, nll_elsewhere"),
+        (steered, "coherence of 30 texts by the published rule: fewer than 20 unsteered texts of their model"),
+    ):
+        table.to_parquet(tmp_path / "texts.parquet")
+        arguments = [str(tmp_path / "texts.parquet"), "--scorer", "published", "--output", str(tmp_path / "scores.parquet")]
+        assert main(["score", *arguments]) == 0
+        assert says in capsys.readouterr().out

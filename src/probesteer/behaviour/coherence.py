@@ -86,8 +86,6 @@ def code(text: str) -> float:
 
 
 OF_TEXT: dict[str, Callable[[str], float]] = {"repetition": repetition, "listed": listed, "code": code}
-
-
 LIKELIHOODS = ("nll", "nll_std", "nll_elsewhere")  # columns of cells; an imported table may lack them
 
 
@@ -105,8 +103,8 @@ def measures(texts: pd.DataFrame) -> pd.DataFrame:
 
 def how_judged(texts: pd.DataFrame, judged: pd.DataFrame) -> str:
     """What is to be known of the coherence of these texts: what could not be measured; nothing where all could."""
-    if judged["incoherence"].isna().all():
-        return f"coherence by the published rule: no model has {LEAST_UNSTEERED} unsteered texts"
+    if few := int(judged["incoherence"].isna().sum()):
+        return f"coherence of {few} texts by the published rule: fewer than {LEAST_UNSTEERED} unsteered texts of their model"
     if left_out := [name for name in WEIGHTS if name not in measures(texts)]:
         lacking = [name for name in LIKELIHOODS if name not in texts]
         return f"coherence without {', '.join(left_out)}: no column {', '.join(lacking)}" if lacking else ""
@@ -142,14 +140,12 @@ def incoherence(own: np.ndarray, unsteered: np.ndarray, names: Sequence[str]) ->
 def calibrating(texts: pd.DataFrame) -> np.ndarray:
     """The unsteered texts that bounds are taken from, bool (texts,): the calibration arm, or where there is none the baseline.
 
-    A text that stands at several layers counts once, an empty one not at all.
+    An empty text is none; one that stands at several layers is there as often.
     """
     arms = texts["arm"] if "arm" in texts else pd.Series(BASELINE_ARM, texts.index)
     own = arms == CALIBRATION_ARM
     unsteered = own if own.any() else (arms == BASELINE_ARM) & (texts["alpha"] == 0)
-    bounding = (unsteered & (texts["text"].str.strip() != "")).to_numpy(copy=True)
-    bounding[bounding] = ~texts.loc[bounding, ["model", "scenario", "sample", "text"]].duplicated().to_numpy()
-    return bounding
+    return (unsteered & (texts["text"].str.strip() != "")).to_numpy(copy=True)
 
 
 def judge_coherence(texts: pd.DataFrame) -> pd.DataFrame:
@@ -161,7 +157,10 @@ def judge_coherence(texts: pd.DataFrame) -> pd.DataFrame:
     compared with the others. A scenario with fewer than LEAST_UNSTEERED of them takes those of all scenarios of the model; a
     model with fewer is judged by the published rule, and its incoherence is missing.
     """
-    bounding, number = calibrating(texts), np.arange(len(texts))
+    everywhere, number = calibrating(texts), np.arange(len(texts))
+    same = texts[["model", "scenario", "sample", "text"]].reset_index(drop=True)[everywhere]
+    bounding = everywhere.copy()
+    bounding[everywhere] = ~same.duplicated().to_numpy()  # an unsteered text counts once, at however many layers it stands
     judged = pd.DataFrame({"incoherence": np.nan, "coherent": texts["text"].map(published_coherent).to_numpy(bool)})
     for _model, rows in texts.assign(number=number).groupby("model", sort=False):
         found = measures(rows).set_axis(rows["number"])
@@ -173,6 +172,8 @@ def judge_coherence(texts: pd.DataFrame) -> pd.DataFrame:
             there = unsteered[unsteered.index.isin(at)]
             score, p = _ranked(own, there if len(there) >= LEAST_UNSTEERED else unsteered)
             judged.loc[at, "incoherence"], judged.loc[at, "coherent"] = score, p > FALSE_ALARMS
+    first = judged[everywhere].groupby(same.apply(tuple, axis=1)).transform("first") if everywhere.any() else judged.head(0)
+    judged.loc[first.index] = first
     judged["coherent"] &= (texts["text"].str.strip() != "").to_numpy()
     return judged.set_axis(texts.index)
 
