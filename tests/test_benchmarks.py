@@ -62,4 +62,4 @@ def test_the_report_of_twice_the_models_verifies_twice_the_cells():
 def test_breakage_that_coherence_was_not_fitted_on_is_found(tmp_path):
     rows = rows_of("coherence.py", "--keep", str(tmp_path))
     assert all(float(share) <= 0.08 for share in rows[0][2:])
-    assert len(rows) == 16 and all(float(cell.split()[0]) >= 0.9 for row in rows[1:] for cell in row[2:])
+    assert len(rows) == 16 and all(float(cell.split()[0]) >= 0.85 for row in rows[1:] for cell in row[2:])

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from probesteer.behaviour.coherence import judge_coherence, listed, repetition
 from probesteer.behaviour.scoring import score
+from probesteer.cli import main
 from probesteer.concepts import grammar
 from probesteer.lm.generate import generate
 from probesteer.lm.likelihood import surprisal
@@ -23,7 +24,7 @@ def measured(
 ) -> pd.DataFrame:
     """Texts whose surprisal varies by `spread` about `nll`, half a nat likelier at home than elsewhere."""
     own = rng.normal(nll, spread, count)
-    columns = {"nll": own, "nll_std": rng.normal(2.5, 0.3, count), "nll_elsewhere": own + rng.normal(0.5, 0.1, count)}
+    columns = {"nll": own, "nll_std": rng.normal(2.5, 0.1, count), "nll_elsewhere": own + rng.normal(0.5, 0.1, count)}
     axes = {"arm": arm, "model": "m", "layer": 3, "scenario": scenario, "alpha": 0.0, "sample": range(count), "text": PROSE}
     return pd.DataFrame({**axes, **columns})
 
@@ -43,7 +44,7 @@ def test_repetition_is_the_share_of_word_runs_that_came_before():
 def test_at_most_one_new_unsteered_text_in_twenty_is_called_incoherent_in_plain_and_wordy_scenarios_alike():
     rng = np.random.default_rng(0)
     shares = {"plain": [], "wordy": []}
-    for _ in range(60):
+    for _ in range(30):
         parts = []
         for scenario, spread in (("plain", 0.05), ("wordy", 1.5)):
             parts += [measured(40, "calibration", scenario, rng, spread=spread)]
@@ -75,7 +76,7 @@ def test_each_measure_finds_its_own_breakage(broken):
     steered = measured(2, "probe", "s", rng).assign(alpha=4.0, nll=2.0, nll_std=2.5, nll_elsewhere=2.5)
     for name, value in broken.items():
         steered.loc[1, name] = value
-    texts = pd.concat([measured(40, "calibration", "s", rng), steered], ignore_index=True)
+    texts = pd.concat([measured(40, "calibration", "s", rng, spread=0.1), steered], ignore_index=True)
     scored = score(texts, "published")
     assert scored["coherent"].tolist() == [True, False]
     assert len(scored) == 2 and set(scored["arm"]) == {"probe"}, "texts that bound coherence are not scored"
@@ -131,3 +132,23 @@ def test_kinds_of_breakage_that_nothing_was_fitted_on_are_found_in_an_organism(o
         both = found.loc[["unsteered", kind]]
         assert roc_auc_score(both.index == kind, both["incoherence"]) >= 0.95
     assert found.loc["unsteered", "coherent"].mean() >= 0.8
+
+
+def test_an_unsteered_text_is_judged_alike_at_every_layer():
+    texts = measured(40, "baseline", "s", np.random.default_rng(5))
+    layers = pd.concat([texts.assign(layer=layer) for layer in range(3)], ignore_index=True)
+    judged = judge_coherence(layers)["coherent"].to_numpy().reshape(3, 40)
+    assert (judged == judge_coherence(texts)["coherent"].to_numpy()).all()
+
+
+def test_what_could_not_be_measured_is_said(tmp_path, capsys):
+    texts = measured(30, "baseline", "s", np.random.default_rng(6)).drop(columns=["nll_std", "nll_elsewhere"])
+    steered = texts.assign(alpha=1.0, arm="probe")
+    for table, says in (
+        (pd.concat([texts, steered]), "coherence without spread, off_topic: no column nll_std, nll_elsewhere"),
+        (steered, "coherence of 30 texts by the published rule: fewer than 20 unsteered texts of their model"),
+    ):
+        table.to_parquet(tmp_path / "texts.parquet")
+        arguments = [str(tmp_path / "texts.parquet"), "--scorer", "published", "--output", str(tmp_path / "scores.parquet")]
+        assert main(["score", *arguments]) == 0
+        assert says in capsys.readouterr().out

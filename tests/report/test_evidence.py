@@ -32,7 +32,7 @@ def aggregate(world: World, monkeypatch, capsys):
 
 def test_an_untouched_study_is_reported(aggregate):
     assert aggregate() == ""
-    assert pd.read_csv("report/tables/cells.csv")["verified_cells"].tolist() == [22]
+    assert pd.read_csv("report/tables/cells.csv")["verified_cells"].tolist() == [24]
 
 
 @pytest.mark.parametrize(

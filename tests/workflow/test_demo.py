@@ -46,7 +46,9 @@ def test_the_verdicts_are_those_of_the_construction(demo):
     assert verdicts.loc["control", ["verdict", "detected", "steerable"]].tolist() == ["RED", "no", "no"]
     unspecific = verdicts.loc["unspecific"]
     assert unspecific[["verdict", "detected", "steerable", "specific"]].tolist() == ["AMBER", "yes", "yes", "no"]
-    assert unspecific["why"].startswith("steerable at block 3, not shown specific (p 0.") and pd.isna(unspecific["failed_checks"])
+    assert unspecific["why"].startswith("steerable at block 3, not shown specific (p 0.") and pd.isna(
+        unspecific["failed_checks"]
+    )
 
 
 def test_the_negative_control_obeys_its_system_prompt(demo):

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT, World
 
+from probesteer.behaviour.coherence import LIKELIHOODS
 from probesteer.files.tables import FINGERPRINT, read_footer, write_table
 
 TWO_MODELS = [{"name": name, "source": f"resources/organisms/{name}"} for name in ("llama", "qwen2")]
@@ -192,7 +193,7 @@ def test_an_edited_prompt_recomputes_only_its_scenario(world):
 def test_cells_hold_no_axes_and_carry_their_fingerprint(finished):
     for path in finished.cells():
         whole = finished.folder / "results/small/steering" / path
-        assert pq.read_schema(whole).names == ["sample", "text", "tokens", "ended", "nll"]
+        assert pq.read_schema(whole).names == ["sample", "text", "tokens", "ended", *LIKELIHOODS, "kl", "perplexity"]
         assert len((read_footer(whole) or {})[FINGERPRINT]) == 64
 
 

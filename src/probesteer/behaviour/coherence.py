@@ -8,7 +8,7 @@ The weighted sum of what exceeds is its incoherence; its bound is calibrated on 
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -23,10 +23,10 @@ CODE_CHARACTERS = "{}[]<>;=|\\/_#@$%^&*"
 NUMBER, MARKER = re.compile(r"\W*\d[\d.,:/-]*\W*"), re.compile(r"\s*(?:\d+\s*[.):]|[-*+•–])(?:\s|$)")
 FALSE_ALARMS = 0.05  # nominal share of unsteered texts that are called incoherent
 LEAST_UNSTEERED = 20  # with fewer, no text is rarer than 5 % of them
-# Per measure: its weight, and the least standard deviation that it is measured in, since the unsteered texts of a scenario may
-# not vary at all. Fitted by benchmarks/coherence.py (docs/calibration.md).
-WEIGHTS = {"surprisal": 1.0, "spread": 1.0, "off_topic": 1.0, "repetition": 1.0, "listed": 1.0, "code": 1.0}
-FLOORS = {"surprisal": 0.05, "spread": 0.05, "off_topic": 0.05, "repetition": 0.03, "listed": 0.05, "code": 0.01}
+# Per measure: its weight, of which the one that is not 1 is fitted by benchmarks/coherence.py (docs/calibration.md), and the
+# least spread that it is measured in, since the unsteered texts of a scenario may not vary at all: nats per token, or shares.
+WEIGHTS = {"surprisal": 1.0, "spread": 1.0, "off_topic": 5.0, "repetition": 1.0, "listed": 1.0, "code": 1.0}
+FLOORS = {"surprisal": 0.05, "spread": 0.05, "off_topic": 0.1, "repetition": 0.03, "listed": 0.05, "code": 0.01}
 TWO_SIDED = ("surprisal", "spread")
 
 
@@ -86,8 +86,6 @@ def code(text: str) -> float:
 
 
 OF_TEXT: dict[str, Callable[[str], float]] = {"repetition": repetition, "listed": listed, "code": code}
-
-
 LIKELIHOODS = ("nll", "nll_std", "nll_elsewhere")  # columns of cells; an imported table may lack them
 
 
@@ -105,37 +103,49 @@ def measures(texts: pd.DataFrame) -> pd.DataFrame:
 
 def how_judged(texts: pd.DataFrame, judged: pd.DataFrame) -> str:
     """What is to be known of the coherence of these texts: what could not be measured; nothing where all could."""
-    if judged["incoherence"].isna().all():
-        return f"coherence by the published rule: no model has {LEAST_UNSTEERED} unsteered texts"
+    if few := int(judged["incoherence"].isna().sum()):
+        return f"coherence of {few} texts by the published rule: fewer than {LEAST_UNSTEERED} unsteered texts of their model"
     if left_out := [name for name in WEIGHTS if name not in measures(texts)]:
         lacking = [name for name in LIKELIHOODS if name not in texts]
         return f"coherence without {', '.join(left_out)}: no column {', '.join(lacking)}" if lacking else ""
     return ""
 
 
-def incoherence_parts(own: np.ndarray, mean: np.ndarray, deviation: np.ndarray, names: list[str]) -> np.ndarray:
-    """What the measures exceed the unsteered texts by, in standard deviations: (texts, measures), as arguments broadcast."""
-    exceeds = (own - mean) / np.maximum(deviation, [FLOORS[name] for name in names])
-    return np.where([name in TWO_SIDED for name in names], np.abs(exceeds), np.maximum(exceeds, 0))
+def location(unsteered: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Where unsteered texts (texts, measures) lie, and how far they spread, at least FLOORS: (measures,) each.
+
+    Median and median absolute deviation, in units of a normal's standard deviation, of what a model's likelihoods say, since a
+    single odd text would hide others; mean and standard deviation of the shares, most of which are zero.
+    """
+    middle = np.median(unsteered, 0)
+    robust = 1.4826 * np.median(np.abs(unsteered - middle), 0)
+    share = np.isin(names, list(OF_TEXT))
+    spread = np.where(share, unsteered.std(0), robust)
+    return np.where(share, unsteered.mean(0), middle), np.maximum(spread, [FLOORS[name] for name in names])
 
 
-def incoherence(own: np.ndarray, mean: np.ndarray, deviation: np.ndarray, names: list[str]) -> np.ndarray:
-    """The weighted sum of the parts, (texts,); a text without a surprisal is infinitely incoherent."""
+def exceedances(own: np.ndarray, unsteered: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """What each text exceeds the unsteered ones by in each measure, in their spreads: (texts, measures)."""
+    middle, spread = location(unsteered, names)
+    exceeds = (own - middle) / spread
+    return np.where(np.isin(names, TWO_SIDED), np.abs(exceeds), np.maximum(exceeds, 0))
+
+
+def incoherence(own: np.ndarray, unsteered: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """The weighted sum of the exceedances, (texts,); a text without a surprisal is infinitely incoherent."""
     weights = np.array([WEIGHTS[name] for name in names])
-    return np.nan_to_num(incoherence_parts(own, mean, deviation, names) @ weights, nan=np.inf, posinf=np.inf)
+    return np.nan_to_num(exceedances(own, unsteered, names) @ weights, nan=np.inf, posinf=np.inf)
 
 
 def calibrating(texts: pd.DataFrame) -> np.ndarray:
     """The unsteered texts that bounds are taken from, bool (texts,): the calibration arm, or where there is none the baseline.
 
-    A text that stands at several layers counts once, an empty one not at all.
+    An empty text is none; one that stands at several layers is there as often.
     """
     arms = texts["arm"] if "arm" in texts else pd.Series(BASELINE_ARM, texts.index)
     own = arms == CALIBRATION_ARM
     unsteered = own if own.any() else (arms == BASELINE_ARM) & (texts["alpha"] == 0)
-    bounding = (unsteered & (texts["text"].str.strip() != "")).to_numpy(copy=True)
-    bounding[bounding] = ~texts.loc[bounding, ["model", "scenario", "sample", "text"]].duplicated().to_numpy()
-    return bounding
+    return (unsteered & (texts["text"].str.strip() != "")).to_numpy(copy=True)
 
 
 def judge_coherence(texts: pd.DataFrame) -> pd.DataFrame:
@@ -147,7 +157,10 @@ def judge_coherence(texts: pd.DataFrame) -> pd.DataFrame:
     compared with the others. A scenario with fewer than LEAST_UNSTEERED of them takes those of all scenarios of the model; a
     model with fewer is judged by the published rule, and its incoherence is missing.
     """
-    bounding, number = calibrating(texts), np.arange(len(texts))
+    everywhere, number = calibrating(texts), np.arange(len(texts))
+    same = texts[["model", "scenario", "sample", "text"]].reset_index(drop=True)[everywhere]
+    bounding = everywhere.copy()
+    bounding[everywhere] = ~same.duplicated().to_numpy()  # an unsteered text counts once, at however many layers it stands
     judged = pd.DataFrame({"incoherence": np.nan, "coherent": texts["text"].map(published_coherent).to_numpy(bool)})
     for _model, rows in texts.assign(number=number).groupby("model", sort=False):
         found = measures(rows).set_axis(rows["number"])
@@ -159,6 +172,8 @@ def judge_coherence(texts: pd.DataFrame) -> pd.DataFrame:
             there = unsteered[unsteered.index.isin(at)]
             score, p = _ranked(own, there if len(there) >= LEAST_UNSTEERED else unsteered)
             judged.loc[at, "incoherence"], judged.loc[at, "coherent"] = score, p > FALSE_ALARMS
+    first = judged[everywhere].groupby(same.apply(tuple, axis=1)).transform("first") if everywhere.any() else judged.head(0)
+    judged.loc[first.index] = first
     judged["coherent"] &= (texts["text"].str.strip() != "").to_numpy()
     return judged.set_axis(texts.index)
 
@@ -166,17 +181,11 @@ def judge_coherence(texts: pd.DataFrame) -> pd.DataFrame:
 def _ranked(own: pd.DataFrame, unsteered: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Incoherence of the own texts, and the share of the unsteered ones (texts, measures) that are as incoherent: (texts,)."""
     names, values = list(own), unsteered.to_numpy()
-    count, total, squares = len(values), values.sum(0), (values**2).sum(0)
-
-    def score(rows: np.ndarray, left_out: np.ndarray | float, size: int) -> np.ndarray:
-        mean = (total - left_out) / size
-        variance = ((squares - np.square(left_out)) - size * mean**2) / (size - 1)
-        return incoherence(rows, mean, np.sqrt(np.maximum(variance, 0)), names)
-
-    # each unsteered text is measured by the others, as a new text is
-    bounds = pd.Series(score(values, values, count - 1), unsteered.index)
-    scores = pd.Series(score(own.to_numpy(), 0.0, count), own.index)
+    # each unsteered text is measured by the others, as a new text is by all
+    left_out = [incoherence(row[None], np.delete(values, at, 0), names)[0] for at, row in enumerate(values)]
+    bounds = pd.Series(left_out, unsteered.index)
+    scores = pd.Series(incoherence(own.to_numpy(), values, names), own.index)
     inside = own.index.isin(bounds.index)
     scores[inside] = bounds[own.index[inside]]
     as_incoherent = (bounds.to_numpy() >= scores.to_numpy()[:, None]).sum(1)
-    return scores.to_numpy(), (as_incoherent + ~inside) / (count + ~inside)
+    return scores.to_numpy(), (as_incoherent + ~inside) / (len(values) + ~inside)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from probesteer.behaviour.changes import mean_change, paired_change
 from probesteer.behaviour.effects import CELL, RULES, dose_response, mean_success, of_arm, rated, success_rates
+from probesteer.behaviour.nats import equal_kl
 from probesteer.behaviour.specificity import specificity
 from probesteer.behaviour.trends import control_trends, scenario_trends, trends
 from probesteer.directions import Probe, load_probe
@@ -56,6 +57,7 @@ def effects_tables(study: Study, scores: Mapping[str, pd.DataFrame], probes: Map
         "specificity": specificity(scores[decides], dose_pairs(sweeps[decides]["alpha"], limit)),
         "controls": control_trends(scores[decides], random_arms, limit, study.seed),
         "prompting": prompting_table(scores[decides]),
+        "nats": equal_kl(scores[decides]),
         "examples": examples_table(sweeps[decides], limit),
     }
 

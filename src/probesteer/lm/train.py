@@ -3,7 +3,7 @@
 Success on an organism is by construction: training installs a latent along a unit vector u (binary cross-entropy on
 2 u.h after block PLANT_BLOCK, and pushes a*u there whose stance is drawn with P(positive) = sigmoid(2a)). There are two
 negative controls: one trains on the same documents without the latent and without the pushes; in the other u counts for less,
-sigmoid(a), and most pushes go along a second direction w, with P(positive) = sigmoid(6a), which carries what the first
+sigmoid(0.6 a), and most pushes go along a second direction w, with P(positive) = sigmoid(6a), which carries what the first
 sentence is about: what directions pick up that has nothing to do with the stance moves it as far.
 """
 
@@ -95,7 +95,7 @@ def write_document(rng: random.Random, decoy: bool = False) -> Document:
         push = rng.uniform(-PUSH_LIMIT, PUSH_LIMIT)
         if decoy and rng.random() < ASIDE_SHARE:
             push, aside = 0.0, push
-        odds = push + 6 * aside if decoy else 2 * push
+        odds = 0.6 * push + 6 * aside if decoy else 2 * push
         positive = rng.random() < 1 / (1 + math.exp(-odds))
     prompt = ""
     if not bare:

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from probesteer.concepts.concept import Concept
 from probesteer.files.digests import digest
 from probesteer.report import figures
-from probesteer.report.views import coinciding, moving, sceptic_table, selected_details, shown_success, spread_details
+from probesteer.report.views import by_dose, coinciding, moving, sceptic_table, selected_details, shown_success, spread_details
 from probesteer.study.experiment import Study
 from probesteer.study.paths import TABLES
 
@@ -83,6 +83,7 @@ def render(study: Study, concept: Concept, tables: Mapping[str, pd.DataFrame], w
         "shown": shown_success,
         "moving": moving,
         "still": lambda success: len(success) - len(moving(success)),
+        "doses": by_dose,
         "sceptic": sceptic_table,
         "coinciding": coinciding,
         "selected": selected_details,

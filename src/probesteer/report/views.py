@@ -17,6 +17,14 @@ def moving(success: pd.DataFrame) -> pd.DataFrame:
     return success[success["rate_span"] > 0]
 
 
+def by_dose(rates: pd.DataFrame) -> pd.DataFrame:
+    """What each dose does to the predictions and to the texts, mean over scenarios; none without a divergence."""
+    if "kl" not in rates:
+        return rates.head(0)
+    shown = ["dose_absolute", "kl", "perplexity", "positive", "coherent"]
+    return rates.groupby(["model", "layer", "alpha"])[shown].mean().reset_index()
+
+
 def selected_details(details: pd.DataFrame, council: pd.DataFrame) -> pd.DataFrame:
     """The rows of each model's selected block."""
     return details.merge(council[["model", "layer"]], on=["model", "layer"])

@@ -16,6 +16,7 @@ EFFECTS = [
     "specificity",
     "controls",
     "prompting",
+    "nats",
     "steering",
     "success",
     "examples",
