@@ -114,19 +114,25 @@ def left_out(activations: np.ndarray, design: Design, by: Mapping[str, np.ndarra
             yield metric_row(f"without_{what}", Estimate(*interval), value)
 
 
-def out_of(activations: np.ndarray, design: Design, names: np.ndarray) -> Estimate:
-    """The mean over names (texts,), such as scenarios, of the AUROC of each one left out: scores are compared within a name.
+def out_of(activations: np.ndarray, design: Design, names: np.ndarray) -> tuple[Estimate, Estimate]:
+    """AUROC and d' in names (texts,), such as scenarios, that are left out one by one: scores are compared within a name.
 
-    Its interval clusters the texts of all of them by group. NaN where none can be left out.
+    The AUROC is the mean over names; its interval clusters their texts by group. d' is the mean separation over the root of
+    the variance within sides, pooled over names by degrees of freedom. NaN where no name can be left out.
     """
-    apart = left_out_scores(activations, design, names)
-    found = [(out, *auroc_influence(scores, design.labels[out])) for _, out, scores in apart]
+    found = [(out, scores, design.labels[out]) for _, out, scores in left_out_scores(activations, design, names)]
     if not found:
-        return Estimate(float("nan"))
-    mean = float(np.mean([area for _, area, _ in found]))
-    influence = np.concatenate([own for *_, own in found]) / len(found)
+        return Estimate(float("nan")), Estimate(float("nan"))
+    areas, influences = zip(*(auroc_influence(scores, labels) for _, scores, labels in found), strict=True)
+    mean = float(np.mean(areas))
     groups = np.concatenate([design.groups[out] for out, *_ in found])
-    return Estimate(mean, *area_interval(mean, influence, groups, len(found)))
+    interval = area_interval(mean, np.concatenate(influences) / len(found), groups, len(found))
+    sides = [(scores[labels], scores[~labels]) for _, scores, labels in found]
+    apart = np.mean([positive.mean() - negative.mean() for positive, negative in sides])
+    squares = sum(((side - side.mean()) ** 2).sum() for pair in sides for side in pair)
+    freedom = sum(len(side) - 1 for pair in sides for side in pair)
+    defined = freedom > 0 and squares > 0
+    return Estimate(mean, *interval), Estimate(float(apart / np.sqrt(squares / freedom)) if defined else float("nan"))
 
 
 def residualised(activations: np.ndarray, form: np.ndarray, train: np.ndarray) -> np.ndarray:

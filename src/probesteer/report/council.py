@@ -10,7 +10,7 @@ from probesteer.report.sceptic import CHECKS
 from probesteer.stats import holm
 from probesteer.study.sections import Criteria
 
-OUT_OF_SCENARIO = [f"out_of_scenario_auroc{bound}" for bound in ("", "_lower", "_upper")]
+OUT_OF_SCENARIO = [*(f"out_of_scenario_auroc{bound}" for bound in ("", "_lower", "_upper")), "out_of_scenario_dprime"]
 YES, NO, NOT_TESTED, NOT_MEASURABLE = "yes", "no", "not tested", "not measurable"
 
 
@@ -18,14 +18,15 @@ def select_layers(detection: pd.DataFrame, selection: pd.DataFrame, criteria: Cr
     """One row per model: the block that cross-validation on the training split chose, with `selection_p`.
 
     Adds `p_holm`, the permutation p of the whole choice corrected over models, and `detected`: by the AUROC, that p and, where
-    there are scenarios to leave out, the AUROC in these. The test pairs play no part in the choice.
+    there are scenarios to leave out, the AUROC and d' in these. The test pairs play no part in the choice.
     """
     chosen = selection.rename(columns={"selected_layer": "layer"}).astype({"layer": int})
     best = chosen.merge(detection, on=["model", "layer"], how="left", validate="one_to_one").sort_values("model")
     best = best.assign(p_holm=holm(best["selection_p"].to_numpy()))
     best = best.reindex(columns=[*best.columns, *(name for name in OUT_OF_SCENARIO if name not in best)])
-    left_out, lower, _ = (best[name] for name in OUT_OF_SCENARIO)
-    holds = left_out.isna() | (left_out >= criteria.scenario_auroc) & (lower > 0.5)
+    left_out, lower, *_ = (best[name] for name in OUT_OF_SCENARIO)
+    kept = best["out_of_scenario_dprime"] / best["dprime"]
+    holds = left_out.isna() | (left_out >= criteria.scenario_auroc) & (lower > 0.5) & ~(kept < criteria.scenario_dprime)
     detected = (best["auroc"] >= criteria.auroc) & (best["p_holm"] <= criteria.permutation_p) & holds
     return best.assign(detected=detected).reset_index(drop=True)
 
