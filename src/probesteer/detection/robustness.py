@@ -12,6 +12,8 @@ from probesteer.directions.methods import METHODS, coincide, cosine, fitted
 from probesteer.errors import InputError
 from probesteer.stats import area_interval, auroc_difference, auroc_influence, auroc_interval
 
+ROUNDING = 1e-6  # of the class separation: what an erasure leaves of it by rounding
+
 
 def held_out_scores(activations: np.ndarray, design: Design, direction: np.ndarray | None = None) -> np.ndarray:
     """Scores of the held-out texts by a direction (hidden,), or by the mean difference of the training texts."""
@@ -82,13 +84,16 @@ def erased(activations: np.ndarray, design: Design) -> Iterator[dict[str, Any]]:
 
     training = activations[design.train].astype(np.float64)
     _, sizes, axes = np.linalg.svd(training - training.mean(0), full_matrices=False)
-    if not coincide(*design.sides(activations)):
-        left = erase(activations @ axes[sizes > 1e-9 * sizes[0]].T, design.labels, design.train)
-        found = []
-        for method in METHODS:
-            with suppress(InputError):
-                found.append(scored(held_out_scores(left, design, fitted(*design.sides(left), method)), design))
-        yield metric_row("erased_auroc", max(found, key=lambda one: one.estimate))
+    if coincide(*design.sides(activations)):
+        return
+    before = activations @ axes[sizes > 1e-9 * sizes[0]].T
+    left = erase(before, design.labels, design.train)
+    apart = [np.linalg.norm(np.subtract(*(side.mean(0) for side in design.sides(of)))) for of in (before, left)]
+    found = [Estimate(0.5)]
+    for method in METHODS if apart[1] > ROUNDING * apart[0] else ():
+        with suppress(InputError):
+            found.append(scored(held_out_scores(left, design, fitted(*design.sides(left), method)), design))
+    yield metric_row("erased_auroc", max(found, key=lambda one: one.estimate))
 
 
 def left_out_scores(activations: np.ndarray, design: Design, names: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
