@@ -128,8 +128,9 @@ def mean_interval(values: np.ndarray, groups: np.ndarray | None = None) -> tuple
 def share_interval(hits: np.ndarray, groups: np.ndarray) -> tuple[float, float, float]:
     """A share of texts, bool (texts,), with its 95 % interval: Wilson's on the number of texts that the clusters are worth.
 
-    That is share (1 - share) over the variance between clusters, at most the texts; and Kish's number of clusters where no
-    text differs. The quantile is Student's over clusters (Korn and Graubard 1998, Survey Methodology 24). NaN with one cluster.
+    That is share (1 - share) over the variance between clusters, at most twice the texts (those of a pair can err in turn);
+    and Kish's number of clusters where no text differs. The quantile is Student's over clusters (Korn and Graubard 1998,
+    Survey Methodology 24). NaN with one cluster.
     """
     group, effective, _ = clusters(groups)
     share = float(hits.mean())
@@ -137,7 +138,7 @@ def share_interval(hits: np.ndarray, groups: np.ndarray) -> tuple[float, float, 
     if count < 2:
         return share, float("nan"), float("nan")
     variance = count / (count - 1) * (np.bincount(group, hits - share) ** 2).sum() / len(hits) ** 2
-    worth = min(len(hits), share * (1 - share) / variance) if variance > 1e-15 else effective
+    worth = min(2 * len(hits), share * (1 - share) / variance) if variance > 1e-15 else effective
     quantile = float(t.ppf((1 + LEVEL) / 2, effective - 1))
     lower, upper = wilson_interval(np.array([share * worth]), np.array([worth]), quantile)
     return share, float(lower[0]), float(upper[0])

@@ -206,8 +206,9 @@ def test_a_control_concepts_direction_is_tried_on_the_concept(fresh):
     detection = pd.read_csv(tables / "detection.csv").set_index("layer")
     assert (detection["cos_control_concept"].abs() < 0.9).all() and detection["control_concept_auroc"].between(0, 1).all()
     row = pd.read_csv(tables / "checks.csv").set_index("check").loc["control concept"]
-    own, other = detection.loc[3, ["auroc", "control_concept_auroc"]]
-    assert (row["status"] == "PASS") == (own - max(other, 1 - other) >= 0.2)
+    other, above, lower = detection.loc[3, ["control_concept_auroc", "above_control_concept", "above_control_concept_lower"]]
+    assert above == pytest.approx(detection.loc[3, "auroc"] - max(other, 1 - other))
+    assert (row["status"] == "PASS") == (lower > 0 and max(other, 1 - other) < 0.9)
     caches = list((fresh.folder / "results/activations/model=llama").glob("concept=*/*.parquet"))
     assert sorted(path.parent.name for path in caches) == ["concept=empathy_grammar", "concept=formality"]
 

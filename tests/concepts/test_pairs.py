@@ -21,8 +21,10 @@ from probesteer.concepts.card import cluster_names, data_card
 from probesteer.concepts.download import download
 from probesteer.concepts.duplicates import NEAR, NEAR_ORDERED, linked, longest_common, near_duplicate_clusters, shingles
 from probesteer.concepts.pairs import load_pairs
+from probesteer.detection.activations import cache_rows, row_groups
 from probesteer.errors import InputError
 from probesteer.files.digests import file_digest
+from probesteer.lm.capture import Captured
 from probesteer.study import PairsFile
 
 SHIPPED = load_pairs(ROOT / "resources/concepts/empathy_grammar/pairs.jsonl")
@@ -235,6 +237,18 @@ def test_the_data_card_tells_length_and_format_apart():
     assert card["formatted_positive"] == 0 and card["clusters"] == 1
     marked = [pair.model_copy(update={"positive": f"**{pair.positive}**"}) for pair in SHIPPED]
     assert data_card(marked, cluster_names(marked))["formatted_positive"].tolist() == [1, 1]
+
+
+def test_each_side_can_have_a_generator_of_its_own(tmp_path):
+    rows = [{**row, "by": "a" if number % 2 else "", "writer": "b"} for number, row in enumerate(ROWS)]
+    columns = {**COLUMNS, "generator_positive": "by", "generator_negative": "writer", "generator": "note"}
+    loaded = load_pairs(write(tmp_path / "mine.csv", rows), columns)
+    assert [[pair.generator_of(side) for side in (True, False)] for pair in loaded[:2]] == [["x", "b"], ["a", "b"]]
+    assert data_card(loaded, cluster_names(loaded))["generators"].tolist() == [3, 3]
+    window = Captured({"mean": np.zeros((4, 1, 2))}, np.ones((4, 1)), 0)
+    cached = row_groups([window], cache_rows(loaded[:2], ["a", "b"], [], 0), [0], "mean")
+    assert next(cached)["generator"].to_pylist() == ["x", "b", "a", "b"]
+    assert PairsFile(file="mine.csv", columns=columns).columns == columns
 
 
 def test_a_users_csv_runs_through_detection_with_one_stanza(fresh: World):

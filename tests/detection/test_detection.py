@@ -117,17 +117,18 @@ def test_a_direction_of_each_scenarios_own_is_not_read_in_the_one_left_out(scena
         own = np.linalg.qr(np.random.default_rng(seed).standard_normal((64, scenarios)))[0].T
         private, shared = activations + 6 * own[folds] * labels[:, None], activations + 6 * own[0] * labels[:, None]
         design = Design(labels, groups, groups % 2 == 0, folds)
-        found.append([out_of(x, design, folds).estimate for x in (private, shared)])
-    private, shared = np.array(found).T
-    assert 0.4 < private.mean() < 0.6 and shared.min() > 0.95
+        found.append([[value.estimate for value in out_of(x, design, folds)] for x in (private, shared)])
+    private, shared = np.array(found).transpose(1, 2, 0)
+    assert 0.4 < private[0].mean() < 0.6 and private[1].max() < 1.5
+    assert shared[0].min() > 0.95 and shared[1].min() > 2.8
 
 
 def test_scores_are_compared_within_a_scenario_left_out():
     activations, labels, groups, train, folds = data(40, 8, 4.0)
     moved = activations + 100 * np.eye(8)[0] * folds[:, None]  # each scenario has a level of its own
     design = Design(labels, groups, train, folds)
-    assert out_of(moved, design, folds).estimate > 0.95
-    assert np.isnan(out_of(moved, design, np.zeros(80)).estimate), "a single scenario cannot be left out"
+    assert out_of(moved, design, folds)[0].estimate > 0.95
+    assert np.isnan(out_of(moved, design, np.zeros(80))[0].estimate), "a single scenario cannot be left out"
 
 
 def test_an_outlier_dimension_blinds_the_mean_difference_and_another_method_is_said_to_read_it():

@@ -25,6 +25,8 @@ class Detection:
     """AUROC of the test projections; logit interval with pair-clustered DeLong variance."""
     out_of_scenario_auroc: Estimate
     """Mean over scenarios of the AUROC of a probe fitted on all texts of the others; NaN with a single scenario."""
+    out_of_scenario_dprime: Estimate
+    """d' of these probes within the scenarios left out."""
     accuracy: Estimate
     """Share of test texts on their side of the training threshold, the midpoint of the class means; Wilson, clustered."""
     accuracy_test_midpoint: Estimate

@@ -40,11 +40,13 @@ def measure(activations: np.ndarray, design: Design, null: LayerNull, seed: int 
     direction = fitted(*design.sides(activations)).astype(np.float64)
     held_out = _held_out_metrics(activations, design, direction)
     purity, purity_null, purity_p = clustering_purity(activations, design, seed, rng)
+    left_out_auroc, left_out_dprime = out_of(activations, design, design.folds)
     control = control_task(activations, design, rng)
     largest = np.sort(direction**2)[::-1][: max(1, round(TOP_SHARE * len(direction)))]
     return Detection(
         **held_out,
-        out_of_scenario_auroc=out_of(activations, design, design.folds),
+        out_of_scenario_auroc=left_out_auroc,
+        out_of_scenario_dprime=left_out_dprime,
         **_random_metrics(activations, design, rng),
         dprime_null=spread(permuted_dprimes(activations, design, rng)),
         purity=purity,

@@ -12,6 +12,8 @@ from probesteer.directions.methods import METHODS, coincide, cosine, fitted
 from probesteer.errors import InputError
 from probesteer.stats import area_interval, auroc_difference, auroc_influence, auroc_interval
 
+ROUNDING = 1e-6  # of the class separation: what an erasure leaves of it by rounding
+
 
 def held_out_scores(activations: np.ndarray, design: Design, direction: np.ndarray | None = None) -> np.ndarray:
     """Scores of the held-out texts by a direction (hidden,), or by the mean difference of the training texts."""
@@ -82,13 +84,16 @@ def erased(activations: np.ndarray, design: Design) -> Iterator[dict[str, Any]]:
 
     training = activations[design.train].astype(np.float64)
     _, sizes, axes = np.linalg.svd(training - training.mean(0), full_matrices=False)
-    if not coincide(*design.sides(activations)):
-        left = erase(activations @ axes[sizes > 1e-9 * sizes[0]].T, design.labels, design.train)
-        found = []
-        for method in METHODS:
-            with suppress(InputError):
-                found.append(scored(held_out_scores(left, design, fitted(*design.sides(left), method)), design))
-        yield metric_row("erased_auroc", max(found, key=lambda one: one.estimate))
+    if coincide(*design.sides(activations)):
+        return
+    before = activations @ axes[sizes > 1e-9 * sizes[0]].T
+    left = erase(before, design.labels, design.train)
+    apart = [np.linalg.norm(np.subtract(*(side.mean(0) for side in design.sides(of)))) for of in (before, left)]
+    found = [Estimate(0.5)]
+    for method in METHODS if apart[1] > ROUNDING * apart[0] else ():
+        with suppress(InputError):
+            found.append(scored(held_out_scores(left, design, fitted(*design.sides(left), method)), design))
+    yield metric_row("erased_auroc", max(found, key=lambda one: one.estimate))
 
 
 def left_out_scores(activations: np.ndarray, design: Design, names: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -114,19 +119,25 @@ def left_out(activations: np.ndarray, design: Design, by: Mapping[str, np.ndarra
             yield metric_row(f"without_{what}", Estimate(*interval), value)
 
 
-def out_of(activations: np.ndarray, design: Design, names: np.ndarray) -> Estimate:
-    """The mean over names (texts,), such as scenarios, of the AUROC of each one left out: scores are compared within a name.
+def out_of(activations: np.ndarray, design: Design, names: np.ndarray) -> tuple[Estimate, Estimate]:
+    """AUROC and d' in names (texts,), such as scenarios, that are left out one by one: scores are compared within a name.
 
-    Its interval clusters the texts of all of them by group. NaN where none can be left out.
+    The AUROC is the mean over names; its interval clusters their texts by group. d' is the mean separation over the root of
+    the variance within sides, pooled over names by degrees of freedom. NaN where no name can be left out.
     """
-    apart = left_out_scores(activations, design, names)
-    found = [(out, *auroc_influence(scores, design.labels[out])) for _, out, scores in apart]
+    found = [(out, scores, design.labels[out]) for _, out, scores in left_out_scores(activations, design, names)]
     if not found:
-        return Estimate(float("nan"))
-    mean = float(np.mean([area for _, area, _ in found]))
-    influence = np.concatenate([own for *_, own in found]) / len(found)
+        return Estimate(float("nan")), Estimate(float("nan"))
+    areas, influences = zip(*(auroc_influence(scores, labels) for _, scores, labels in found), strict=True)
+    mean = float(np.mean(areas))
     groups = np.concatenate([design.groups[out] for out, *_ in found])
-    return Estimate(mean, *area_interval(mean, influence, groups, len(found)))
+    interval = area_interval(mean, np.concatenate(influences) / len(found), groups, len(found))
+    sides = [(scores[labels], scores[~labels]) for _, scores, labels in found]
+    apart = np.mean([positive.mean() - negative.mean() for positive, negative in sides])
+    squares = sum(((side - side.mean()) ** 2).sum() for pair in sides for side in pair)
+    freedom = sum(len(side) - 1 for pair in sides for side in pair)
+    defined = freedom > 0 and squares > 0
+    return Estimate(mean, *interval), Estimate(float(apart / np.sqrt(squares / freedom)) if defined else float("nan"))
 
 
 def residualised(activations: np.ndarray, form: np.ndarray, train: np.ndarray) -> np.ndarray:

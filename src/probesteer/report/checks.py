@@ -83,7 +83,7 @@ def pi_criterion(evidence: Evidence) -> Findings:
 @check("PI", "left-out scenarios", "council")
 def pi_scenarios(evidence: Evidence) -> Findings:
     """The behaviour is read in scenarios that the probe was not fitted on; with a single one nobody can tell."""
-    bar = evidence.criteria.scenario_auroc
+    bar, share = evidence.criteria.scenario_auroc, evidence.criteria.scenario_dprime
     for row in evidence.council.itertuples():
         if pd.isna(row.out_of_scenario_auroc):
             yield (
@@ -94,7 +94,9 @@ def pi_scenarios(evidence: Evidence) -> Findings:
             continue
         lower, upper = row.out_of_scenario_auroc_lower, row.out_of_scenario_auroc_upper
         text = f"AUROC {row.out_of_scenario_auroc:.3f} [{lower:.3f}, {upper:.3f}] (bar {bar}, interval above 0.5)"
-        yield row.model, graded(row.out_of_scenario_auroc >= bar and lower > 0.5), text
+        kept = row.out_of_scenario_dprime / row.dprime
+        good = row.out_of_scenario_auroc >= bar and lower > 0.5 and not kept < share
+        yield row.model, graded(good), f"{text}, {kept:.2f} of the held-out d' (bar {share})"
 
 
 @check("PI", "worst model", "council")

@@ -15,14 +15,14 @@ from probesteer.study.sections import Criteria
 
 AT = ["model", "layer"]
 RANKED = [YES, SOME, NO, NOT_MEASURABLE]  # what is said of a model is the best of its blocks
-OUT_OF_SCENARIO = [f"out_of_scenario_auroc{bound}" for bound in ("", "_lower", "_upper")]
+OUT_OF_SCENARIO = [*(f"out_of_scenario_auroc{bound}" for bound in ("", "_lower", "_upper")), "out_of_scenario_dprime"]
 
 
 def select_layers(detection: pd.DataFrame, selection: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
     """One row per model: the block that cross-validation on the training split chose, with `selection_p`.
 
     Adds `p_holm`, the permutation p of the whole choice corrected over models, and `detected`: by the AUROC, that p and, where
-    there are scenarios to leave out, the AUROC in these. The test pairs play no part in the choice.
+    there are scenarios to leave out, the AUROC and d' in these. The test pairs play no part in the choice.
     """
     chosen = selection.rename(columns={"selected_layer": "layer"}).astype({"layer": int})
     best = chosen.merge(detection, on=["model", "layer"], how="left", validate="one_to_one").sort_values("model")
@@ -35,8 +35,9 @@ def is_read(rows: pd.DataFrame, p: pd.Series, criteria: Criteria) -> pd.Series:
 
     In scenarios that the probe was not fitted on, too, where there are several.
     """
-    left_out, lower, _ = (rows.get(name, pd.Series(float("nan"), rows.index)) for name in OUT_OF_SCENARIO)
-    holds = left_out.isna() | (left_out >= criteria.scenario_auroc) & (lower > 0.5)
+    left_out, lower, _, dprime = (rows.get(name, pd.Series(float("nan"), rows.index)) for name in OUT_OF_SCENARIO)
+    kept = dprime / rows.get("dprime", float("nan"))
+    holds = left_out.isna() | (left_out >= criteria.scenario_auroc) & (lower > 0.5) & ~(kept < criteria.scenario_dprime)
     return (rows["auroc"] >= criteria.auroc) & (p <= criteria.permutation_p) & holds
 
 

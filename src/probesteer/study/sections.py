@@ -114,6 +114,8 @@ class Criteria(Options):
     """Least held-out AUROC of the selected layer."""
     scenario_auroc: Share = 0.85
     """Least mean AUROC in scenarios that the probe was not fitted on, where there are several; its interval lies above 1/2."""
+    scenario_dprime: Share = 0.5
+    """Least share of the held-out d' that is left in those scenarios: directions that differ by scenario keep less."""
     permutation_p: Share = 0.05
     """Most permutation p of the selected layer, the choice of the layer included, Holm-corrected over models."""
     ablation_drop: Share = 0.15
