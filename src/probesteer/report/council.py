@@ -27,6 +27,7 @@ def select_layers(detection: pd.DataFrame, selection: pd.DataFrame, criteria: Cr
     chosen = selection.rename(columns={"selected_layer": "layer"}).astype({"layer": int})
     best = chosen.merge(detection, on=["model", "layer"], how="left", validate="one_to_one").sort_values("model")
     best = best.assign(p_holm=holm(best["selection_p"].to_numpy()))
+    best = best.reindex(columns=[*best.columns, *(name for name in OUT_OF_SCENARIO if name not in best)])
     return best.assign(detected=is_read(best, best["p_holm"], criteria)).reset_index(drop=True)
 
 
