@@ -51,8 +51,9 @@ def foreign_results():
 
     The others are up to date from now on, whatever their times are.
     """
-    found = jobs.snapshot(STUDY)
-    if not workflow.is_main_process or not found or (SEEN.exists() and SEEN.read_text() == found):
+    dated, found = jobs.date_sources(STUDY), jobs.snapshot(STUDY)
+    seen = not dated and SEEN.exists() and SEEN.read_text() == found
+    if not workflow.is_main_process or not found or seen:
         return []
     done = ask("adopt", "--study", stdout=subprocess.PIPE)
     if done.returncode:
