@@ -108,7 +108,7 @@ def test_one_more_run_after_a_fault_ends_whole(fault: Fault, clusters, undisturb
 def test_a_second_snakemake_on_the_same_folder_is_refused_and_harms_nothing(fresh, slurm):
     study = fresh.study(**GPU, **FEW_JOBS)
     first = fresh.start("--profile", "profiles/slurm", "--configfile", study, quiet=True, **slurm.environment)
-    wait_for(lambda: any(str(fresh.folder) == job.get("WorkDir") for job in slurm.jobs()))
+    wait_for(lambda: list((fresh.folder / ".snakemake/locks").glob("*")))
     second = fresh.snakemake("--profile", "profiles/slurm", "--configfile", study, **slurm.environment)
     assert second.returncode != 0 and "cannot be locked" in second.stderr and "--unlock" in second.stderr
     assert first.wait(timeout=300) == 0 and fresh.plan(study) == {}
