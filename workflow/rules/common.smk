@@ -222,6 +222,7 @@ JUDGE_JOB = loading(lambda wildcards: STUDY.judges.values()) | (GPU if STUDY.jud
 JUDGE_THREADS = threads_of(lambda wildcards: STUDY.judges.values())
 # `light` is what a profile limits (`resources: light=1`) so that the jobs of a group take turns: a group then asks for the
 # memory of one job, and for the minutes of all.
+# `login` likewise, of what runs where Snakemake does: Snakemake starts `local-cores` and five more at once.
 LIGHT_JOB = {"mem_mb": light_memory, "runtime": light_minutes, "light": 1}
 
 
