@@ -17,7 +17,7 @@ from probesteer.files import seal
 from probesteer.files.digests import digest
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
-from probesteer.study.paths import EFFECTS, PAGE
+from probesteer.study.paths import CONCEPTS, EFFECTS, PAGE
 
 Settings = dict[str, Any]
 
@@ -129,7 +129,27 @@ def snapshot(study: Study) -> str:
     cells = (cell.path(study.paths.cells) for model in models for cell in study.all_cells(model))
     for path in chain(results(study), [study.paths.report / PAGE], cells):
         with suppress(OSError):
-            if path.stat().st_mtime_ns > now:
-                os.utime(path, ns=(now, now))
+            _date_back(path, now)
             found.append([str(path), path.stat().st_size, path.stat().st_mtime_ns])
     return digest(found) if found else ""
+
+
+def date_sources(study: Study) -> bool:
+    """Date those files now that jobs read, did not make, and that are from the future; whether there were any."""
+    now, dated = time.time_ns(), False
+    models = [*study.models, *study.judges.values()]
+    files = chain.from_iterable([*model.files(), *model.planted()] for model in models)
+    sets = pair_sets(study).values()
+    texts = chain.from_iterable([pairs.path, *(CONCEPTS / pairs.concept).glob("*")] for pairs in sets)
+    for path in chain(files, texts):
+        with suppress(OSError):  # of a file that is not this user's
+            dated |= _date_back(path, now)
+    return dated
+
+
+def _date_back(path: Path, now: int) -> bool:
+    """Give a file the time `now` (ns) where it has a later one; whether it had."""
+    late = path.stat().st_mtime_ns > now
+    if late:
+        os.utime(path, ns=(now, now))
+    return late

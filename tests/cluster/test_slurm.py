@@ -108,7 +108,7 @@ def test_one_more_run_after_a_fault_ends_whole(fault: Fault, clusters, undisturb
 def test_a_second_snakemake_on_the_same_folder_is_refused_and_harms_nothing(fresh, slurm):
     study = fresh.study(**GPU, **FEW_JOBS)
     first = fresh.start("--profile", "profiles/slurm", "--configfile", study, quiet=True, **slurm.environment)
-    wait_for(lambda: any(str(fresh.folder) == job.get("WorkDir") for job in slurm.jobs()))
+    wait_for(lambda: list((fresh.folder / ".snakemake/locks").glob("*")))
     second = fresh.snakemake("--profile", "profiles/slurm", "--configfile", study, **slurm.environment)
     assert second.returncode != 0 and "cannot be locked" in second.stderr and "--unlock" in second.stderr
     assert first.wait(timeout=300) == 0 and fresh.plan(study) == {}
@@ -147,7 +147,7 @@ def test_three_nodes_of_4_cpus_and_8_gb_share_a_study_and_light_jobs_take_turns(
     partitions = {"cpu": {"max_runtime": 1440, "max_mem_mb": 7_800, "max_threads": 4, "max_gpu": 0}}
     (fresh.folder / "profiles/slurm/partitions.yaml").write_text(yaml.safe_dump({"partitions": partitions}))
     study = fresh.study(layers=[-1, 1, 2, 3], steering_layers=[1, 2, 3], alphas=[0, 5], samples=2, controls={"random": 1})
-    cores = ("--set-threads", "activations=4", "baseline=4", "steer_1=4")
+    cores = ("--cores", "4", "--set-threads", "activations=4", "baseline=4", "steer_1=4")
     done = fresh.snakemake("--profile", "profiles/slurm", "--configfile", study, *cores, **clusters[3].environment)
     assert done.returncode == 0, done.stderr[-3000:]
     jobs = [job for job in clusters[3].jobs() if str(fresh.folder) == job.get("WorkDir")]
@@ -158,10 +158,10 @@ def test_three_nodes_of_4_cpus_and_8_gb_share_a_study_and_light_jobs_take_turns(
     assert {job["NodeList"] for job in jobs if "rule_steer_1" in job["Comment"]} == set(clusters[3].nodes)
 
 
-def test_what_runs_on_the_login_node_takes_the_local_cores_of_the_profile(fresh, slurm):
+def test_on_the_login_node_runs_as_much_at_a_time_as_the_profile_says(fresh, slurm):
     profile = fresh.folder / "profiles/slurm/config.yaml"
-    assert yaml.safe_load(profile.read_text())["local-cores"] == 2
-    profile.write_text(profile.read_text().replace("local-cores: 2", "local-cores: 1"))
+    assert "login=2" in yaml.safe_load(profile.read_text())["resources"]
+    profile.write_text(profile.read_text().replace("login=2", "login=1"))
     models = [{"name": name, "source": f"resources/organisms/{name}"} for name in ("llama", "qwen2", "phi3")]
     scene = Scene(slurm, fresh, fresh.study(models=models))
     scene.start("--until", "model")

@@ -30,5 +30,5 @@ def test_a_study_through_cluster_generic_gives_the_tables_of_a_local_run(finishe
             pd.testing.assert_frame_equal(*(pd.read_parquet(file, partitioning=None) for file in (path, other)))
     jobs = [line.split() for line in (fresh.folder / "submitted").read_text().splitlines()]
     loading = {"activations", "baseline", "steer_1"}
-    assert {tuple(job) for job in jobs if job[0] in loading} == {(rule, "1", "2001") for rule in loading}
+    assert {tuple(job) for job in jobs if job[0] in loading} == {(rule, "1", "2000") for rule in loading}
     assert fresh.plan(study) == {}

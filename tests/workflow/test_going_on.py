@@ -93,6 +93,14 @@ def test_results_from_the_future_do_not_fail_a_run(world):
     assert world.plan(study) == {}
 
 
+def test_sources_from_the_future_plan_no_job(world):
+    future = time.time() + 1e6
+    for path in (world.folder / "resources").rglob("*"):
+        os.utime(path, (future, future))
+    study = world.folder / "config/studies/small.yaml"
+    assert world.plan(study) == {} and world.plan(study) == {}
+
+
 @pytest.mark.parametrize("name", ["tables/verdict.csv", "report.html", "report.md"])
 def test_a_failed_aggregate_leaves_the_last_good_report_and_its_history(name, world):
     council = world.folder / "results/small/council"

@@ -51,8 +51,9 @@ def foreign_results():
 
     The others are up to date from now on, whatever their times are.
     """
-    found = jobs.snapshot(STUDY)
-    if not workflow.is_main_process or not found or (SEEN.exists() and SEEN.read_text() == found):
+    dated, found = jobs.date_sources(STUDY), jobs.snapshot(STUDY)
+    seen = not dated and SEEN.exists() and SEEN.read_text() == found
+    if not workflow.is_main_process or not found or seen:
         return []
     done = ask("adopt", "--study", stdout=subprocess.PIPE)
     if done.returncode:
@@ -221,6 +222,7 @@ JUDGE_JOB = loading(lambda wildcards: STUDY.judges.values()) | (GPU if STUDY.jud
 JUDGE_THREADS = threads_of(lambda wildcards: STUDY.judges.values())
 # `light` is what a profile limits (`resources: light=1`) so that the jobs of a group take turns: a group then asks for the
 # memory of one job, and for the minutes of all.
+# `login` likewise, of what runs where Snakemake does: Snakemake starts `local-cores` and five more at once.
 LIGHT_JOB = {"mem_mb": light_memory, "runtime": light_minutes, "light": 1}
 
 

@@ -34,6 +34,8 @@ rule aggregate:
         PATHS.report / "aggregate.log",
     retries: 0
     localrule: True
+    resources:
+        login=1,
     params:
         study=PATHS.saved,
         settings=STUDY.digest(),

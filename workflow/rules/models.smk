@@ -9,6 +9,8 @@ rule fetch:
         PATHS.log("fetch", "{model}", "{key}"),
     retries: 2  # files that are there are kept
     localrule: True
+    resources:
+        login=1,
     params:
         study=PATHS.saved,
     shell:
@@ -26,6 +28,8 @@ rule model:
         PATHS.log("model", "{model}", "{key}"),
     retries: 0
     localrule: True
+    resources:
+        login=1,
     params:
         study=PATHS.saved,
         settings=settings("model"),

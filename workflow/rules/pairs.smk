@@ -9,6 +9,8 @@ if STUDY.pairs and STUDY.pairs.url:
         log:
             PATHS.log("download", "pairs"),
         localrule: True
+        resources:
+            login=1,
         params:
             study=PATHS.saved,
             sha256=STUDY.pairs.sha256,
@@ -25,6 +27,8 @@ rule pairs:
     log:
         PATHS.log("pairs", "{concept}", "{key}"),
     localrule: True
+    resources:
+        login=1,
     params:
         study=PATHS.saved,
     shell:
@@ -39,6 +43,8 @@ rule write_pairs:
     log:
         PATHS.log("write_pairs", "pairs"),
     localrule: True
+    resources:
+        login=1,
     params:
         study=PATHS.saved,
         writing=STUDY.writing.model_dump() if STUDY.writing else {},
