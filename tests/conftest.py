@@ -76,6 +76,7 @@ class World:
             "layers": [-1, 3],
             "alphas": [-5, 0, 5],
             "alpha_unit": "absolute",
+            "criteria": {**demo["criteria"], "trend_alpha": 5},
             "controls": {"random": 2, "flipped": 1},
             "samples": 3,
             "sampling": {"max_new_tokens": 24},

@@ -11,7 +11,7 @@ from probesteer.behaviour import scoring
 from probesteer.behaviour.coherence import published_coherent
 from probesteer.behaviour.effects import dose_response, success_rates
 from probesteer.behaviour.scoring import SCORERS, lexical, published, score
-from probesteer.behaviour.trends import trends
+from probesteer.behaviour.trends import scenario_trends, trends
 from probesteer.cli import main
 from probesteer.concepts.concept import load_concept
 from probesteer.concepts.words import word_pattern
@@ -144,9 +144,11 @@ def test_a_dose_response_has_a_trend_and_a_flat_one_has_none():
     assert flat["p"] > 0.5 and flat["spearman_mean"] == 0
 
 
-def test_a_single_sample_a_scenario_gives_no_interval():
-    row = trends(frame({-5: 0.0, 0: 0.0, 5: 1.0}, samples=1), limit=5).iloc[0]
-    assert row["rate_change"] == 1 and np.isnan(row["rate_change_lower"]) and np.isnan(row["rate_change_upper"])
+def test_a_single_sample_a_scenario_gives_a_wide_interval_and_holds_nowhere():
+    scores = frame({-5: 0.0, 0: 0.0, 5: 1.0}, samples=1)
+    row = trends(scores, limit=5).iloc[0]
+    assert row["rate_change"] == 1 and row["rate_change_lower"] < 0.2 and row["rate_change_upper"] == 1
+    assert scenario_trends(scores, limit=5)["slope_lower"].isna().all()
 
 
 def test_exchangeable_outcomes_have_a_uniform_trend_p():

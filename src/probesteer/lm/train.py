@@ -195,6 +195,10 @@ class _Plant:
         self.hidden = output + self.push[:, None, None] * self.direction
         return self.hidden
 
+    def set_push(self, documents: Sequence[Document]) -> None:
+        """What the next forward pass pushes each document by."""
+        self.push = torch.tensor([self.pushed(document) for document in documents])
+
     def latent_loss(self, documents: Sequence[Document], response: Tensor) -> Tensor:
         """Weighted binary cross-entropy of the label on 2 u.h, mean over the response tokens."""
         assert self.hidden is not None
@@ -216,10 +220,7 @@ def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.
     tokenizer = train_tokenizer(documents, recipe.vocabulary)
     encoded = [encode(tokenizer, document) for document in documents]
     model = build_model(recipe)
-    plants = [
-        _Plant(_unit_vector(recipe), lambda document: document.push, lambda document: document.positive, LATENT_WEIGHT),
-        _Plant(_unit_vector(recipe), lambda document: document.aside, lambda document: document.opens_early, ASIDE_WEIGHT),
-    ][: recipe.planted + recipe.decoy]
+    plants = _plants(recipe)
     hooks = [decoder_blocks(model)[PLANT_BLOCK].register_forward_hook(plant) for plant in plants]
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
     steps = recipe.documents // recipe.batch_size
@@ -229,7 +230,7 @@ def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.
         for step in range(steps):
             batch = slice(step * recipe.batch_size, (step + 1) * recipe.batch_size)
             for plant in plants:
-                plant.push = torch.tensor([plant.pushed(document) for document in documents[batch]])
+                plant.set_push(documents[batch])
             loss = _token_loss(model, encoded[batch])
             losses.append(loss.item())
             response = pad([text.response for text in encoded[batch]])
@@ -247,8 +248,12 @@ def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.
     return model.eval(), tokenizer, planted, float(np.mean(losses[-50:]))
 
 
-def _unit_vector(recipe: Recipe) -> Tensor:
-    return torch.nn.functional.normalize(torch.randn(recipe.hidden_size), dim=0)
+def _plants(recipe: Recipe) -> list[_Plant]:
+    """What a recipe plants: nothing, the stance along u, or that and the first sentence along w."""
+    u, w = (torch.nn.functional.normalize(torch.randn(recipe.hidden_size), dim=0) for _ in range(2))
+    stance = _Plant(u, lambda document: document.push, lambda document: document.positive, LATENT_WEIGHT)
+    opening = _Plant(w, lambda document: document.aside, lambda document: document.opens_early, ASIDE_WEIGHT)
+    return [stance, opening][: recipe.planted + recipe.decoy]
 
 
 def _token_loss(model: PreTrainedModel, batch: Sequence[Encoded]) -> Tensor:
