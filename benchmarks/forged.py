@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ SMALL = {
     "steering_layers": [3],
     "alphas": [-5, 0, 5],
     "alpha_unit": "absolute",
+    "criteria": {"trend_alpha": 5.0},
     "controls": {"random": 2, "flipped": 1},
     "samples": 3,
     "sampling": {"max_new_tokens": 24},
@@ -153,8 +155,6 @@ def edited_pairs(study: Study, rng: np.random.Generator) -> Path:
 @contextmanager
 def finished() -> Iterator[Path]:
     """A folder in which the small study and the other one have run."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part in ("Snakefile", "workflow", "config", "resources", "profiles"):
@@ -163,7 +163,13 @@ def finished() -> Iterator[Path]:
         demo = yaml.safe_load((ROOT / "config/config.yaml").read_text())
         for options in (SMALL, SMALL | OTHER):
             (folder / f"{options['study']}.yaml").write_text(yaml.safe_dump(demo | options))
-            command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", "--configfile", f"{options['study']}.yaml"]
+            command = [
+                str(Path(sys.executable).parent / "snakemake"),
+                "--cores",
+                "2",
+                "--configfile",
+                f"{options['study']}.yaml",
+            ]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
             if done.returncode:
                 raise SystemExit(done.stderr[-2000:])

@@ -31,15 +31,22 @@ from probesteer.study.experiment import Study
 
 SCENARIOS, PER_SCENARIO, TEST = 5, 12, 4  # pairs of a scenario, and how many of them are held out
 HIDDEN, LAYERS = 64, (-1, 0, 1, 2)
-EFFECTS, CHANGES = (4.0, 6.0), (0.4, 0.6)  # of the sides in standard deviations, and of the rate: an honest study has some of each
+EFFECTS, CHANGES = (
+    (4.0, 6.0),
+    (0.4, 0.6),
+)  # of the sides in standard deviations, and of the rate: an honest study has some of each
 LISTED = ("warm", "gentle", "patient", "kind"), ("brisk", "curt", "blunt", "cold")  # words of either side in the concept's list
 TELLING = "harbour"  # a word that no list holds
-COMMON = """the a of to and in that it with on as for at by from this they we then there when while after before near under
-over between old new small large early late quiet open long short red green wooden paper morning evening window table garden
-river street letter market bridge lamp kettle ladder basket corner island engine winter summer harvest journey signal pocket
-mirror candle silver copper meadow orchard station village kitchen balcony compass blanket feather pebble curtain lantern
-carried opened closed walked waited turned placed noticed followed gathered painted measured repaired counted folded wrapped
-crossed reached returned finished started wondered remembered listened answered drifted settled borrowed traded planted""".split()
+WORDS = """
+the a of to and in that it with on as for at by from this they we then there when while after before near under over
+between old new small large early late quiet open long short red green wooden paper morning evening window table garden
+river street letter market bridge lamp kettle ladder basket corner island engine winter summer harvest journey signal
+pocket mirror candle silver copper meadow orchard station village kitchen balcony compass blanket feather pebble curtain
+lantern carried opened closed walked waited turned placed noticed followed gathered painted measured repaired counted
+folded wrapped crossed reached returned finished started wondered remembered listened answered drifted settled borrowed
+traded planted
+"""
+COMMON = WORDS.split()
 TRAITS = ("length", "listed", "telling", "bullets", "opening", "generator", "voice", "scenario")
 HONEST_TRAITS = {"length": 0.3, "listed": 0.3, "generator": 0.5, "voice": 0.5, "scenario": 0.5}
 FLIPPED, RANDOM = 19, 2
@@ -178,9 +185,13 @@ def activations(own: Reading, rows: Sequence[Row]) -> np.ndarray:
     each = np.where(copied, np.sqrt(0.9) * each[:, :, own.source] + np.sqrt(0.1) * fresh, each)
     noise = np.sqrt(0.5) * (context[:, own.source] + each)  # (sides, layers, pairs, hidden)
     axes = np.linalg.qr(np.random.default_rng([own.seed, 3]).standard_normal((HIDDEN, len(TRAITS))))[0].T
-    told = sum(weight * np.outer([trait(name, row) for row in rows], axes[TRAITS.index(name)]) for name, weight in own.traits.items())
+    told = sum(
+        weight * np.outer([trait(name, row) for row in rows], axes[TRAITS.index(name)]) for name, weight in own.traits.items()
+    )
     pushed = (np.where(sides, 0.5, -0.5) * own.strength[index])[:, None] * own.directions[own.axis[index]]
-    found = [own.scale * noise[sides.astype(int), layer, index] + told + own.blocks[at] * pushed for layer, at in enumerate(LAYERS)]
+    found = [
+        own.scale * noise[sides.astype(int), layer, index] + told + own.blocks[at] * pushed for layer, at in enumerate(LAYERS)
+    ]
     return np.stack(found, 1).astype(np.float32)
 
 
