@@ -108,10 +108,11 @@ def copied(case: Honest, rng: np.random.Generator, source: np.ndarray, every: in
 
 
 def leak(case: Honest, rng: np.random.Generator, every: int) -> Honest:
-    """Test pairs that are training pairs edited: a weak finding looks like a strong one."""
+    """Half to all of the test pairs are training pairs edited: a weak finding looks like a strong one."""
     test = is_test(case.reading)
     source = np.arange(len(test))
-    source[test] = rng.permutation(source[~test])[: test.sum()]
+    leaked = rng.permutation(source[test])[: round(test.sum() * rng.uniform(0.5, 1))]
+    source[leaked] = rng.permutation(source[~test])[: len(leaked)]
     return reread(copied(case, rng, source, every), strength=np.full(len(test), WEAK))
 
 
@@ -135,9 +136,11 @@ def six_templates(case: Honest, rng: np.random.Generator) -> Honest:
 
 
 @lie("the positive side is longer", "length and formatting")
-def longer(case: Honest, _rng: np.random.Generator) -> Honest:
+def longer(case: Honest, rng: np.random.Generator) -> Honest:
+    more = int(rng.integers(6, 13))  # words
+
     def change(pair: Pair, up: bool) -> str:
-        return f"{pair.positive} {' '.join(pair.negative.split()[:10])}" if up else pair.negative
+        return f"{pair.positive} {' '.join(pair.negative.split()[:more])}" if up else pair.negative
 
     return of_surface(case, "length", change, 2.5)
 
@@ -227,7 +230,7 @@ def one_voice(case: Honest, rng: np.random.Generator) -> Honest:
 @lie("an outlier dimension hides the finding", "another method", WARN)
 def outlier(case: Honest, rng: np.random.Generator) -> Honest:
     scale = case.reading.scale.copy()
-    scale[rng.integers(len(scale))] = 50.0
+    scale[rng.integers(len(scale))] = rng.uniform(30, 100)
     return reread(case, scale=scale)
 
 
@@ -273,8 +276,8 @@ def swapped_test(case: Honest, _rng: np.random.Generator) -> Honest:
 
 
 @lie("test pairs picked by hand: the finding is plain in these alone", "interval")
-def picked_test(case: Honest, _rng: np.random.Generator) -> Honest:
-    return reread(case, strength=np.where(is_test(case.reading), 12.0, 1.0))
+def picked_test(case: Honest, rng: np.random.Generator) -> Honest:
+    return reread(case, strength=np.where(is_test(case.reading), 12.0, rng.uniform(0.5, WEAK)))
 
 
 @lie("a capture that holds the label and nothing else", "finite, varying projections")
@@ -298,8 +301,8 @@ def rated(scores: pd.DataFrame, positive: pd.Series) -> pd.DataFrame:
 
 
 @lie("broken text on the negative side", "dose-response trend", WARN, "not steerable", STEERED)
-def broken_side(case: Honest, _rng: np.random.Generator) -> Honest:
-    return replace(case, scores=arms(case.seed, NO_EFFECT, coherent=(0.2, 0.9)))
+def broken_side(case: Honest, rng: np.random.Generator) -> Honest:
+    return replace(case, scores=arms(case.seed, NO_EFFECT, coherent=(rng.uniform(0.2, 0.5), 0.9)))
 
 
 @lie("broken texts at high doses, rated by the sign of the dose", "zero effects and broken texts", WARN, "", STEERED)
@@ -313,13 +316,13 @@ def broken_by_sign(case: Honest, _rng: np.random.Generator) -> Honest:
 
 
 @lie("two scenarios of five move, the others do not", "", "", "steerable at block 1 in", STEERED)
-def two_scenarios(case: Honest, _rng: np.random.Generator) -> Honest:
-    return replace(case, scores=arms(case.seed, (0.0, 0.9, 0.0, 0.9, 0.0)))
+def two_scenarios(case: Honest, rng: np.random.Generator) -> Honest:
+    return replace(case, scores=arms(case.seed, rng.permutation([0.9, 0.9, 0, 0, 0])))
 
 
 @lie("an effect below the bar, made significant by many samples", "dose-response trend", WARN, "not steerable", STEERED)
-def tiny(case: Honest, _rng: np.random.Generator) -> Honest:
-    return replace(case, scores=arms(case.seed, (0.1,) * SCENARIOS, samples=60), samples=60)
+def tiny(case: Honest, rng: np.random.Generator) -> Honest:
+    return replace(case, scores=arms(case.seed, (rng.uniform(0.06, 0.12),) * SCENARIOS, samples=60), samples=60)
 
 
 @lie("half of the samples are steered the other way", "dose-response trend", WARN, "not steerable", STEERED)
@@ -333,8 +336,10 @@ def other_way(case: Honest, _rng: np.random.Generator) -> Honest:
 
 @lie("a judge that favours positive doses", "specificity", WARN, "not shown specific", STEERED)
 def biased_judge(case: Honest, rng: np.random.Generator) -> Honest:
+    share = rng.uniform(0.6, 0.95)
+
     def edit(scores: pd.DataFrame) -> pd.DataFrame:
-        favoured = (scores["alpha"] > 0) & (rng.random(len(scores)) < 0.9)
+        favoured = (scores["alpha"] > 0) & (rng.random(len(scores)) < share)
         return rated(scores, scores["positive"] | favoured)
 
     return rescored(replace(case, scores=arms(case.seed, NO_EFFECT)), edit)
@@ -342,12 +347,12 @@ def biased_judge(case: Honest, rng: np.random.Generator) -> Honest:
 
 @lie("any push along what varies moves it, by a sign of chance", "specificity", FAIL, "not shown specific", STEERED)
 def unspecific(case: Honest, rng: np.random.Generator) -> Honest:
-    return replace(case, scores=arms(case.seed, flipped=rng.choice([-0.55, 0.55], FLIPPED)))
+    return replace(case, scores=arms(case.seed, flipped=rng.choice([-1, 1], FLIPPED) * rng.uniform(0.45, 0.65)))
 
 
 @lie("random directions move it", "random directions steer", WARN, "", STEERED)
 def random_moves(case: Honest, rng: np.random.Generator) -> Honest:
-    return replace(case, scores=arms(case.seed, random=rng.choice([-0.5, 0.5], 2)))
+    return replace(case, scores=arms(case.seed, random=rng.choice([-1, 1], 2) * rng.uniform(0.4, 0.6)))
 
 
 @lie("prompts do not move it", "prompts move it", WARN, "not measurable", STEERED)
