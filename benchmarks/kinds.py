@@ -302,7 +302,8 @@ def rated(scores: pd.DataFrame, positive: pd.Series) -> pd.DataFrame:
 
 @lie("broken text on the negative side", "dose-response trend", WARN, "not steerable", STEERED)
 def broken_side(case: Honest, rng: np.random.Generator) -> Honest:
-    return replace(case, scores=arms(case.seed, NO_EFFECT, coherent=(rng.uniform(0.2, 0.5), 0.9)))
+    broken = replace(case, scores=arms(case.seed, NO_EFFECT, coherent=(rng.uniform(0.2, 0.5), 0.9)))
+    return rescored(broken, lambda scores: rated(scores, scores["positive"] & scores["coherent"]))
 
 
 @lie("broken texts at high doses, rated by the sign of the dose", "zero effects and broken texts", WARN, "", STEERED)
@@ -347,7 +348,8 @@ def biased_judge(case: Honest, rng: np.random.Generator) -> Honest:
 
 @lie("any push along what varies moves it, by a sign of chance", "specificity", FAIL, "not shown specific", STEERED)
 def unspecific(case: Honest, rng: np.random.Generator) -> Honest:
-    return replace(case, scores=arms(case.seed, flipped=rng.choice([-1, 1], FLIPPED) * rng.uniform(0.45, 0.65)))
+    change = rng.uniform(0.45, 0.6)
+    return replace(case, scores=arms(case.seed, (change,) * SCENARIOS, flipped=change * rng.choice([-1, 1], FLIPPED)))
 
 
 @lie("random directions move it", "random directions steer", WARN, "", STEERED)
