@@ -202,7 +202,7 @@ def test_sums_are_pooled_in_float32_and_the_engineer_fails_on_what_does_not_vary
     half.load_state_dict(model.state_dict())
     long = "I put the old man before the route. " * 12
     assert pooled_activations(half, tokenizer, [long]).dtype == np.float32
-    row = {"model": "m", "std_positive": np.nan, "std_negative": 1.0}
+    row = {"model": "m", "std_positive": np.nan, "std_negative": 1.0, "separation": 5.0}
     evidence = Evidence(Criteria(), pd.DataFrame([row]), pd.DataFrame())
     assert [check.status for check in engineer_variance(evidence)] == ["FAIL"]
     constant = evidence.council.assign(std_positive=0.0)

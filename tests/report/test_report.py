@@ -100,6 +100,7 @@ def detection_rows(**changes: float) -> pd.DataFrame:
         "matched_auroc_p95": 0.7,
         "participation_ratio": 30.0,
         "top_share": 0.1,
+        "separation": 5.0,
         "std_positive": 1.0,
         "std_negative": 1.0,
         "test_groups": 20,
@@ -323,6 +324,8 @@ def test_steering_that_holds_in_one_scenario_names_it():
     judged = verdict(detection_rows(), True, slopes=(0.05, -0.01))
     assert judged["steerable"] == "in some scenarios" and judged["verdict"] == "AMBER"
     assert judged["why"] == "steerable at block 1 in s0 only"
+    unspecific = verdict(detection_rows(), True, slopes=(0.05, -0.01), flipped=[0.7] * 19)
+    assert unspecific["why"] == "steerable at block 1 in s0 only, not shown specific (p 0.500)"
 
 
 def test_steering_at_a_block_where_nothing_is_read_is_not_green():

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from probesteer.behaviour.effects import CEILING, FLOOR
+from probesteer.directions.methods import COINCIDE
 from probesteer.report.evidence import Evidence
 
 PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
@@ -193,10 +194,10 @@ def statistician_power(evidence: Evidence) -> Findings:
 
 @check("Engineer", "finite, varying projections", "council")
 def engineer_variance(evidence: Evidence) -> Findings:
-    """Projections are finite and vary."""
+    """Projections are finite and vary within each side, by more than rounding does."""
     for row in evidence.council.itertuples():
         spread = min(row.std_positive, row.std_negative)
-        status = graded(bool(np.isfinite(spread) and spread > 0))
+        status = graded(bool(np.isfinite(spread) and spread > COINCIDE * abs(row.separation)))
         text = f"least standard deviation {spread:.3g}"
         yield row.model, status, text
 

@@ -131,16 +131,13 @@ def steering_of(trends: pd.DataFrame | None) -> dict[str, Any]:
 def lacking(row: Any) -> list[str]:
     """What a (model, layer) lacks of being steered by a direction that is readable there and does more than chance ones."""
     at = f"at block {row.layer}"
-    if row.steerable == SOME:
-        return [f"steerable {at} in {row.holds_in} only"]
-    if row.steerable != YES:
+    if row.steerable not in (YES, SOME):
         return [f"steering {at} is {row.steerable}" if row.steerable == NOT_MEASURABLE else f"not steerable {at}"]
-    unspecific = (
-        f"steerable {at}, not shown specific ("
-        + ("not tested" if pd.isna(row.specific) else f"p {row.specificity_p:.3f}")
-        + ")"
-    )
+    steerable = f"steerable {at}" + (f" in {row.holds_in} only" if row.steerable == SOME else "")
+    tested = pd.notna(row.specific)
+    unspecific = f"{steerable}, not shown specific (" + (f"p {row.specificity_p:.3f})" if tested else "not tested)")
+    partly = [steerable] if row.steerable == SOME else []
     return [
-        *([] if pd.notna(row.specific) and row.specific else [unspecific]),
+        *(partly if tested and row.specific else [unspecific]),
         *([] if row.read else [f"not detected {at}, where it is steered"]),
     ]

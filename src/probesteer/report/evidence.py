@@ -112,7 +112,11 @@ def detection_tables(study: Study) -> dict[str, pd.DataFrame]:
     details: the metrics that come several times, long.
     """
     tables = [read_table(study.paths.detection(model.name)).to_pandas().assign(model=model.name) for model in study.models]
-    long = pd.concat(tables, ignore_index=True)
+    return of_metrics(pd.concat(tables, ignore_index=True))
+
+
+def of_metrics(long: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The same of the long table: model, layer, metric, of, estimate, lower, upper."""
     single = long[long["of"] == ""]
     columns = ["model", "layer", "metric", "of", "estimate", "lower", "upper"]
     return {
