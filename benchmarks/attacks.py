@@ -37,14 +37,12 @@ def shuffled(seed: int) -> bool:
     return judged(scores.assign(alpha=np.array(ALPHAS)[order].ravel())).steerable == "yes"
 
 
-def chance(seed: int, spread: float, noise: float) -> bool:
+def chance(seed: int, spread: float) -> bool:
     """The probe and the flipped directions move the rate by a sign and size of chance: steerable by its rate, and specific."""
     rng = np.random.default_rng(seed)
-    change = np.clip(rng.normal(0, spread, ARMS + 1), -0.9, 0.9)
-    seen = rng.binomial(
-        100, np.clip(np.column_stack([0.5 - change / 2, 0.5 - change / 4, 0.5 + change / 4, 0.5 + change / 2]), 0, 1)
-    )
-    rates = pd.DataFrame(seen / 100 + noise * rng.standard_normal(seen.shape), columns=[-5.0, -3.0, 3.0, 5.0]).clip(0, 1)
+    change = rng.normal(0, spread, (ARMS + 1, 1))
+    true = np.clip(0.5 + change * np.array([-0.5, -0.25, 0.25, 0.5]), 0, 1)
+    rates = pd.DataFrame(rng.binomial(100, true) / 100, columns=[-5.0, -3.0, 3.0, 5.0])
     rates.index = ["probe", *(f"flipped-{number}" for number in range(ARMS))]
     found = compared(rates, [(-5.0, 5.0), (-3.0, 3.0)])
     return found["rate_change"] >= 0.2 and found["p"] <= 0.05

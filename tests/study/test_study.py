@@ -225,7 +225,7 @@ def test_the_least_p_follows_from_pairs_permutations_and_models(pairs, models, l
 
 def test_check_says_that_a_design_cannot_reach_its_own_p(tmp_path, capsys):
     config = json.loads(many(1).model_dump_json())
-    (tmp_path / "study.yaml").write_text(json.dumps({**config, "criteria": {"permutation_p": 1e-5}}))
+    (tmp_path / "study.yaml").write_text(json.dumps({**config, "criteria": {"permutation_p": 1e-6}}))
     assert main(["check", "--static", "--configfile", str(tmp_path / "study.yaml")]) == 0
     assert "DESIGN: no model can be detected: with 1 models" in capsys.readouterr().out
     assert main(["check", "--static", "--configfile", str(DEFAULT)]) == 0 and "DESIGN" not in capsys.readouterr().out

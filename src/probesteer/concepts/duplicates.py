@@ -1,19 +1,17 @@
 """Near-duplicate texts: pairs that count as one observation."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from math import ceil
-from typing import Any
+from collections.abc import Collection, Hashable, Iterator, Sequence
 
 import numpy as np
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 SHINGLE_WORDS = 5
 NEAR = 0.5  # Jaccard similarity of word shingles
 NEAR_ORDERED = 0.65  # of words in order: with every fifth one changed it is 2/3
 
-Parts = dict[Any, None]  # a set that keeps its order
+BLOCK = 512  # sets that are compared with all at once
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:
@@ -22,12 +20,12 @@ def shingles(text: str) -> set[tuple[str, ...]]:
     return {tuple(words[start : start + SHINGLE_WORDS]) for start in range(max(1, len(words) - SHINGLE_WORDS + 1))}
 
 
-def counted_words(text: str) -> Parts:
-    """The words in order, lower-cased, each with how often it came before, so that none is there twice."""
+def counted_words(text: str) -> set[tuple[str, int]]:
+    """The words, lower-cased, each with how often it came before."""
     seen: Counter[str] = Counter()
-    found: Parts = {}
+    found = set()
     for word in text.lower().split():
-        found[word, seen[word]] = None
+        found.add((word, seen[word]))
         seen[word] += 1
     return found
 
@@ -52,50 +50,34 @@ def near_duplicate_clusters(pairs: Sequence[tuple[str, ...]]) -> np.ndarray:
     at least NEAR_ORDERED in words that both have in one order, which finds a template filled in; or through a chain of such
     groups.
     """
-    by_shingle = _links([[dict.fromkeys(shingles(text)) for text in texts] for texts in pairs], NEAR)
-    by_order = _links([[counted_words(text) for text in texts] for texts in pairs], NEAR_ORDERED, near_in_order)
-    left, right = np.array([*by_shingle, *by_order], dtype=int).reshape(-1, 2).T
+    texts = [text for group in pairs for text in group]
+    of = np.repeat(np.arange(len(pairs)), [len(group) for group in pairs])
+    alike = [*near_pairs([shingles(text) for text in texts], NEAR)]
+    alike += [pair for pair in near_pairs([counted_words(text) for text in texts], NEAR_ORDERED) if _in_order(texts, *pair)]
+    left, right = of[np.array(alike, dtype=int).reshape(-1, 2)].T
     return linked(left, right, len(pairs))
 
 
-def near_in_order(first: Parts, second: Parts, least: float) -> bool:
-    """Whether the words (of `counted_words`) that two texts have in one order are that share of all their words."""
-    words = [[word for word, _ in own] for own in (first, second)]
+def _in_order(texts: Sequence[str], first: int, second: int) -> bool:
+    """Whether the words that two texts have in one order are NEAR_ORDERED of all their words."""
+    words = [texts[number].lower().split() for number in (first, second)]
     common = longest_common(*words)
-    return common >= least * (len(first) + len(second) - common)
+    return common >= NEAR_ORDERED * (sum(map(len, words)) - common)
 
 
-def near(first: Parts, second: Parts, least: float) -> bool:
-    """Whether the Jaccard similarity of two sets is at least `least`."""
-    common = len(first.keys() & second.keys())
-    return common >= least * (len(first) + len(second) - common)
-
-
-def _links(
-    groups: Sequence[Sequence[Parts]], least: float, alike: Callable[[Parts, Parts, float], bool] = near
-) -> Iterator[tuple[int, int]]:
-    """Links that join every cluster of groups: of sets that are alike, which a Jaccard similarity below `least` cannot be.
-
-    Two sets of that similarity share one of each other's rarest elements, all but ceil(least n) - 1 of n, so only these are
-    looked up (Bayardo, Ma and Srikant 2007, "Scaling up all pairs similarity search"): an opening that all texts share is
-    not. Groups that are linked already are not compared again.
-    """
-    count = Counter(part for texts in groups for own in texts for part in own)
-    seen: dict[Hashable, list[tuple[int, Parts]]] = defaultdict(list)
-    cluster = list(range(len(groups)))
-    members = {group: [group] for group in cluster}
-    for group, texts in enumerate(groups):
-        for own in texts:
-            rarest = sorted(own, key=lambda part: (count[part], part))[: len(own) - ceil(least * len(own)) + 1]
-            for part in rarest:
-                for other, its in seen[part]:
-                    if cluster[other] != cluster[group] and alike(own, its, least):
-                        yield other, group
-                        joined = members.pop(cluster[group])
-                        members[cluster[other]] += joined
-                        for one in joined:
-                            cluster[one] = cluster[other]
-                seen[part].append((group, own))
+def near_pairs(sets: Sequence[Collection[Hashable]], least: float) -> Iterator[tuple[int, int]]:
+    """The pairs of sets, by their numbers, whose Jaccard similarity is at least `least`."""
+    column: dict[Hashable, int] = {}
+    columns = [column.setdefault(part, len(column)) for own in sets for part in own]
+    sizes = np.array([len(own) for own in sets])
+    rows = np.repeat(np.arange(len(sets)), sizes)
+    members = csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(sets), len(column)))
+    for start in range(0, len(sets), BLOCK):
+        common = (members[start : start + BLOCK] @ members[: start + BLOCK].T).toarray()
+        union = sizes[start : start + BLOCK, None] + sizes[None, : start + BLOCK] - common
+        for row, other in zip(*np.nonzero(common >= least * union), strict=True):
+            if other < start + row:
+                yield int(other), int(start + row)
 
 
 def linked(left: np.ndarray, right: np.ndarray, size: int) -> np.ndarray:
