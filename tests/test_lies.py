@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT
 from forged import FORGERIES
 from lies import LIES, study_rows
+from threadpoolctl import threadpool_limits
 
 FEW = {
     "the test pairs are training pairs with two words changed": "near-duplicates across the split",
@@ -17,7 +18,8 @@ FEW = {
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_lie_is_named_and_the_study_that_it_was_planted_into_has_no_fail(seed):
-    truth, *told = study_rows(seed, list(FEW))
+    with threadpool_limits(1):
+        truth, *told = study_rows(seed, list(FEW))
     assert (truth["verdict"], truth["FAIL"]) == ("GREEN", [])
     assert {one["kind"] for one in told} == set(FEW) and all(one["named"] for one in told)
     assert all(FEW[one["kind"]] in one["FAIL"] + one["WARN"] for one in told)
