@@ -346,6 +346,16 @@ def biased_judge(case: Honest, rng: np.random.Generator) -> Honest:
     return rescored(replace(case, scores=arms(case.seed, NO_EFFECT)), edit)
 
 
+@lie("a judge that favours steered texts, whatever the dose", "dose-response trend", WARN, "not steerable", STEERED)
+def steered_favoured(case: Honest, rng: np.random.Generator) -> Honest:
+    def edit(scores: pd.DataFrame) -> pd.DataFrame:
+        favoured = (scores["arm"] == "probe") & (rng.random(len(scores)) < share)
+        return rated(scores, scores["positive"] | favoured)
+
+    share = rng.uniform(0.3, 0.9)
+    return rescored(replace(case, scores=arms(case.seed, NO_EFFECT)), edit)
+
+
 @lie("any push along what varies moves it, by a sign of chance", "specificity", FAIL, "not shown specific", STEERED)
 def unspecific(case: Honest, rng: np.random.Generator) -> Honest:
     change = rng.uniform(0.45, 0.6)

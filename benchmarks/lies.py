@@ -27,9 +27,9 @@ def study_rows(seed: int, kinds: list[str]) -> list[dict[str, object]]:
     case = honest(seed)
     truth = judged(case)
     rows = [{**row_of("", truth), "wrongly": [one.name for one in LIES if one.named(truth)]}]
-    for number, one in enumerate(LIES):
+    for one in LIES:
         if one.name in kinds:
-            found = judged(one.tell(case, np.random.default_rng([seed, number])))
+            found = judged(one.tell(case, np.random.default_rng([seed, *one.name.encode()])))
             rows.append({**row_of(one.name, found), "named": one.named(found), "believed": one.believed(found)})
     return rows
 
@@ -69,7 +69,7 @@ def table(rows: pd.DataFrame) -> Iterator[str]:
             green = (own["verdict"] == "GREEN").sum()
             yield (
                 f"| {one.name} | {one.meant} | {own['named'].sum()} of {len(own)} | {same} of {len(truth)} | "
-                f"{listed} | {green} | {own['believed'].sum()}: {one.practice} |"
+                f"{listed} | {green} | {own['believed'].sum()} of {len(own)} by {one.practice} |"
             )
     yield ""
     yield from honest_lines(truth)

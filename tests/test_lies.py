@@ -5,7 +5,9 @@ import sys
 
 import pytest
 from conftest import ROOT
+from forged import FORGERIES
 from lies import LIES, study_rows
+from threadpoolctl import threadpool_limits
 
 FEW = {
     "the test pairs are training pairs with two words changed": "near-duplicates across the split",
@@ -16,7 +18,8 @@ FEW = {
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_lie_is_named_and_the_study_that_it_was_planted_into_has_no_fail(seed):
-    truth, *told = study_rows(seed, list(FEW))
+    with threadpool_limits(1):
+        truth, *told = study_rows(seed, list(FEW))
     assert (truth["verdict"], truth["FAIL"]) == ("GREEN", [])
     assert {one["kind"] for one in told} == set(FEW) and all(one["named"] for one in told)
     assert all(FEW[one["kind"]] in one["FAIL"] + one["WARN"] for one in told)
@@ -36,5 +39,6 @@ def test_the_campaign_runs_small():
     )
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
-    assert sum(" 1 of 1 " in line for line in lines) >= len(LIES)
-    assert lines[-1].endswith("100.0 %.")
+    assert sum(line.startswith("| ") for line in lines) == len(LIES) + len(FORGERIES) + 2
+    assert "- 2 honest studies: 0 have a FAIL." in lines
+    assert float(lines[-1].split()[-2]) >= 95
