@@ -99,7 +99,7 @@ def covered(seed: int, samples: int, scenarios: int, rates: tuple[float, float],
     """Whether the intervals hold the truth: the rate change, that among coherent texts (three in four are), the slope."""
     rng = np.random.default_rng([seed, samples, scenarios])
     steps = np.linspace(*rates, 7)
-    ranks = centred_ranks(steps)
+    ranks = centred_ranks(range(7))
     cells = []
     for _ in range(scenarios):
         shared = np.sqrt(correlation) * rng.standard_normal((samples, 1))

@@ -61,7 +61,7 @@ def test_one_more_alpha_computes_only_its_cells_and_a_removed_one_does_not_come_
     assert {path: after[path] for path in before} == before and any("alpha=-5" in str(path) for path in after)
     assert {path.parts[-2] for path in set(after) - set(before)} == {"alpha=2.5"}
     log = (world.folder / "results/small/logs/steer/llama.3.log").read_text()
-    assert "8 of 16 cells are up to date, 8 to compute" in log
+    assert "8 of 14 cells are up to date, 6 to compute" in log  # a flipped arm takes the extreme doses only
     assert set(table(world, "dose_response")["alpha"]) == {0, 2.5, 5}
 
 
