@@ -181,7 +181,7 @@ def test_an_edited_prompt_recomputes_only_its_scenario(world):
     concept = world.folder / "resources/concepts/empathy_grammar/concept.yaml"
     loaded = yaml.safe_load(concept.read_text())
     loaded["scenarios"]["the_maze"]["prompt"] += " I see the exit."
-    concept.write_text(yaml.safe_dump(loaded))
+    concept.write_text(yaml.safe_dump(loaded, sort_keys=False))
     before = world.cells()
     world.run(world.folder / "config/studies/small.yaml", "--until", "steer_1", "baseline")
     after = world.cells()
