@@ -97,7 +97,8 @@ def pi_scenarios(evidence: Evidence) -> Findings:
         text = f"AUROC {row.out_of_scenario_auroc:.3f} [{lower:.3f}, {upper:.3f}] (bar {bar}, interval above 0.5)"
         kept = row.out_of_scenario_dprime / row.dprime
         good = row.out_of_scenario_auroc >= bar and lower > 0.5 and not kept < share
-        yield row.model, graded(good), f"{text}, {kept:.2f} of the held-out d' (bar {share})"
+        text += f", d' {row.out_of_scenario_dprime:.2f} of {row.dprime:.2f} (bar a share of {share})"
+        yield row.model, graded(good), text
 
 
 @check("PI", "worst model", "council")
