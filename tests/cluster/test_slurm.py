@@ -56,23 +56,28 @@ def slurm(clusters: dict[int, Slurm]) -> Slurm:
     return clusters[1]
 
 
-@pytest.fixture(scope="session")
-def submitted(clusters: dict[int, Slurm], tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A world in which the embedded study has run through Slurm, with a GPU for each job that loads a model."""
-    world = asking_often(make_world(tmp_path_factory.mktemp("submitted")))
+def embedded(folder: Path, profile: str, **environment: str) -> World:
+    """A world in which the embedded study has run, with few samples, and with a GPU for each job that loads a model."""
+    world = asking_often(make_world(folder))
+    few = {"samples": 3, "alphas": [-4, -0.1, 0, 0.1], "controls": {"random": 1, "flipped": 1}}
     path = world.folder / "config/studies/gpu.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load((ROOT / "config/config.yaml").read_text()) | GPU))
-    done = world.snakemake("--profile", "profiles/slurm", "--configfile", path, **clusters[1].environment)
+    path.write_text(yaml.safe_dump(yaml.safe_load((ROOT / "config/config.yaml").read_text()) | few | GPU))
+    done = world.snakemake("--profile", f"profiles/{profile}", "--configfile", path, **environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return world
 
 
-def test_every_table_and_fingerprint_of_the_embedded_study_equals_the_local_runs(submitted, demo):
-    kinds = ["steering", "detection", "texts", "scores", "effects"]
-    paths = [path for kind in kinds for path in (demo.folder / "results/organisms" / kind).rglob("*.parquet")]
-    assert len(paths) > 660  # its cells, and the tables
+@pytest.fixture(scope="session")
+def submitted(clusters: dict[int, Slurm], tmp_path_factory: pytest.TempPathFactory) -> World:
+    return embedded(tmp_path_factory.mktemp("submitted"), "slurm", **clusters[1].environment)
+
+
+def test_every_table_and_fingerprint_of_the_embedded_study_equals_the_local_runs(submitted, tmp_path):
+    local, kinds = embedded(tmp_path, "local"), ["steering", "detection", "texts", "scores", "effects"]
+    paths = [path for kind in kinds for path in (local.folder / "results/organisms" / kind).rglob("*.parquet")]
+    assert len(paths) > 250  # its cells, and the tables
     for path in paths:
-        other = submitted.folder / path.relative_to(demo.folder)
+        other = submitted.folder / path.relative_to(local.folder)
         first, second = (pd.read_parquet(file, partitioning=None) for file in (path, other))
         pd.testing.assert_frame_equal(first, second)
         assert (read_footer(path) or {}).get(FINGERPRINT) == (read_footer(other) or {}).get(FINGERPRINT)
