@@ -34,7 +34,7 @@ STUDY = {
     "alpha_unit": "absolute",
     "scorers": ["grammar", "published"],
 }
-ONE_ARM = {"controls": {"random": 0, "shuffled": 0}}
+ONE_ARM = {"controls": {"random": 0, "flipped": 0}}
 SHORT = {"samples": 3, "sampling": {"max_new_tokens": 12}}
 
 

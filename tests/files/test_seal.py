@@ -56,7 +56,7 @@ def test_every_flipped_byte_and_every_truncation_is_seen(sealed):
 def test_a_probe_that_is_written_twice_has_the_same_bytes(tmp_path):
     code = (
         "import sys, pathlib, numpy as np; from probesteer.directions.probe import Probe, save_probe;"
-        "names = ['random-1', 'random-2', 'shuffled-1']; controls = {name: np.ones(7, np.float32) for name in names};"
+        "names = ['random-1', 'random-2', 'flipped-1']; controls = {name: np.ones(7, np.float32) for name in names};"
         "metadata = {'model': 'é', 'method': 'lda', 'pooling': 'mean', 'numerics': '1'};"
         "save_probe(Probe(3, np.ones(7, np.float32), 1.0, 2.0, metadata, controls), pathlib.Path(sys.argv[1]), {'a': 1})"
     )

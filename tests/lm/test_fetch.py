@@ -186,7 +186,7 @@ def test_a_study_of_eight_architectures_runs_from_a_folder_and_from_the_hub(plac
     ]
     few = {"scenarios": ["the_maze"], "layers": [-1, 0, 1], "steering_layers": [1], "samples": 2, "ablations": 0}
     few |= {"scorers": ["grammar"]}
-    study = fresh.study("many", models=stanzas, **few, sampling={"max_new_tokens": 8}, controls={"random": 1, "shuffled": 0})
+    study = fresh.study("many", models=stanzas, **few, sampling={"max_new_tokens": 8}, controls={"random": 1, "flipped": 0})
     done = fresh.snakemake("--configfile", study, **environment(hub, tmp_path / "cache"))
     assert done.returncode == 0, done.stderr[-3000:]
     cells = pd.read_csv(fresh.folder / "results/many/council/tables/cells.csv")
