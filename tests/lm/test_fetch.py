@@ -190,7 +190,7 @@ def test_a_study_of_eight_architectures_runs_from_a_folder_and_from_the_hub(plac
     done = fresh.snakemake("--configfile", study, **environment(hub, tmp_path / "cache"))
     assert done.returncode == 0, done.stderr[-3000:]
     cells = pd.read_csv(fresh.folder / "results/many/council/tables/cells.csv")
-    assert cells["verified_cells"].tolist() == [3 + 4] * len(ARCHITECTURES)
+    assert cells["verified_cells"].tolist() == [4 + 4] * len(ARCHITECTURES)
     models = pd.read_csv(fresh.folder / "results/many/council/tables/models.csv")
     assert models["architecture"].nunique() == len(ARCHITECTURES) - 1  # two are Llamas
     assert place == "folder" or set(models["revision"]) == {COMMIT}
