@@ -57,7 +57,7 @@ def test_the_calibration_runs_small():
 
 def test_the_report_of_twice_the_models_verifies_twice_the_cells():
     one, two = rows_of("scale.py", "aggregate", "--models", "1", "2")
-    assert int(two[1].replace(",", "")) == 2 * int(one[1].replace(",", "")) == 2 * 720
+    assert int(two[1].replace(",", "")) == 2 * int(one[1].replace(",", "")) == 2 * 2470
 
 
 def test_breakage_that_coherence_was_not_fitted_on_is_found(tmp_path):
