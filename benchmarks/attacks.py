@@ -11,7 +11,8 @@ from simulated import ALPHAS, judged, sweep
 from probesteer.behaviour.changes import mean_change, paired_change
 from probesteer.behaviour.effects import success_rates
 from probesteer.behaviour.specificity import compared
-from probesteer.behaviour.trends import centred_ranks, mean_interval, trends
+from probesteer.behaviour.trends import centred_ranks, trends
+from probesteer.stats import mean_interval
 from probesteer.study.experiment import PERMUTATION_STEPS
 
 Run = Callable[[partial, int], list]

@@ -39,3 +39,8 @@ def mean_change(changes: Iterable[Interval]) -> Interval:
     mean, count = estimates.mean(), len(estimates)
     below, above = (np.sqrt(((estimates - bound) ** 2).sum()) / count for bound in (lower, upper))
     return float(mean), float(mean - below), float(mean + above)
+
+
+def bounded(name: str, interval: Interval) -> dict[str, float]:
+    """An estimate and its bounds as the columns of a table."""
+    return dict(zip((name, f"{name}_lower", f"{name}_upper"), interval, strict=True))

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from probesteer.behaviour.changes import mean_change, paired_change
+from probesteer.behaviour.changes import bounded, mean_change, paired_change
 from probesteer.behaviour.effects import CELL, RULES, dose_response, mean_success, of_arm, rated, success_rates
 from probesteer.behaviour.nats import equal_kl
 from probesteer.behaviour.specificity import specificity
@@ -96,8 +96,7 @@ def prompting_table(scores: pd.DataFrame) -> pd.DataFrame:
         outcomes = own.pivot(index=["scenario", "sample"], columns="arm", values="outcome")
         outcomes = outcomes.reindex(columns=list(PROMPTED_ARMS)).astype(float)
         by_scenario = [paired_change(*part.to_numpy()[:, ::-1].T) for _, part in outcomes.groupby(level="scenario")]
-        change = dict(zip(("change", "change_lower", "change_upper"), mean_change(by_scenario), strict=True))
-        rows.append({"model": model, **row, **change})
+        rows.append({"model": model, **row, **bounded("change", mean_change(by_scenario))})
     return pd.DataFrame(rows)
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata, spearmanr, t
+from scipy.stats import rankdata, spearmanr
 
-from probesteer.behaviour.changes import Interval, mean_change, paired_change
+from probesteer.behaviour.changes import Interval, bounded, mean_change, paired_change
 from probesteer.behaviour.effects import of_arm
-from probesteer.stats import LEVEL, permutation_p
+from probesteer.stats import mean_interval, permutation_p
 
 PERMUTATIONS = 1000
 AT = ["model", "layer"]
@@ -34,8 +34,8 @@ def trends(scores: pd.DataFrame, limit: float, seed: int = 0, permutations: int 
         spearmans = [row["spearman"] for row in own]
         row = {"spearman_min": min(spearmans), "spearman_mean": float(np.mean(spearmans))}
         row |= {"p": permutation_p(float((values @ ranks).sum()), null)}
-        row |= _bounded("rate_change", mean_change(_interval(one, "rate_change") for one in own))
-        row |= _bounded("coherent_rate_change", mean_change(_interval(one, "coherent_rate_change") for one in own))
+        row |= bounded("rate_change", mean_change(_interval(one, "rate_change") for one in own))
+        row |= bounded("coherent_rate_change", mean_change(_interval(one, "coherent_rate_change") for one in own))
         rows.append({"model": model, "layer": layer, **row, "scenarios": len(own), "units": len(values)})
     return pd.DataFrame(rows)
 
@@ -76,9 +76,9 @@ def scenario_rows(outcomes: pd.DataFrame) -> list[dict[str, Any]]:
             known = given[~np.isnan(given[:, at]), at]
             row |= {f"alpha_{name}": outcome.columns[at], f"rate_{name}": values[:, at].mean()}
             row |= {f"coherent_{name}": len(known) / len(own), f"coherent_rate_{name}": known.mean() if len(known) else np.nan}
-        row |= _bounded("rate_change", paired_change(values[:, 0], values[:, -1]))
-        row |= _bounded("coherent_rate_change", paired_change(given[:, 0], given[:, -1]))
-        row |= _bounded("slope", mean_interval(values @ ranks / (ranks**2).sum()))
+        row |= bounded("rate_change", paired_change(values[:, 0], values[:, -1]))
+        row |= bounded("coherent_rate_change", paired_change(given[:, 0], given[:, -1]))
+        row |= bounded("slope", mean_interval(values @ ranks / (ranks**2).sum()))
         doses = np.tile(outcome.columns, len(values))
         row["spearman"] = float(spearmanr(doses, values.ravel()).statistic) if np.ptp(values) else 0.0
         rows.append(row)
@@ -88,19 +88,6 @@ def scenario_rows(outcomes: pd.DataFrame) -> list[dict[str, Any]]:
 def centred_ranks(alphas: Sequence[float]) -> np.ndarray:
     """The ranks of the doses less their mean."""
     return rankdata(alphas) - (len(alphas) + 1) / 2
-
-
-def mean_interval(values: np.ndarray) -> Interval:
-    """A mean (samples,) with Student's t interval; without bounds where there is one sample."""
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, float("nan"), float("nan")
-    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return mean, mean - half, mean + half
-
-
-def _bounded(name: str, interval: Interval) -> dict[str, float]:
-    return dict(zip((name, f"{name}_lower", f"{name}_upper"), interval, strict=True))
 
 
 def _interval(row: dict[str, float], name: str) -> Interval:

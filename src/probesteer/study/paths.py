@@ -9,7 +9,7 @@ CONCEPTS = Path("resources/concepts")
 PAIRS_FILE = "pairs.jsonl"  # in a concept's folder
 # Folders of results/ that are no study's: the Slurm plugin deletes old logs below its own.
 SHARED = ("models", "pairs", "activations", "weights", "slurm", "logs", "benchmarks", "downloads")
-EFFECTS = [
+EFFECTS = [  # per steered model
     "dose_response",
     "trends",
     "scenario_trends",
