@@ -159,9 +159,9 @@ def test_a_whole_run_with_payloads_in_every_text_writes_where_it_may_and_runs_no
     shutil.copytree(ORGANISMS / "llama", model)
     concept_file = fresh.folder / "resources/concepts/empathy_grammar/concept.yaml"
     concept = yaml.safe_load(concept_file.read_text())
-    for where in list(strings(concept)):
+    for number, where in enumerate(list(strings(concept))):
         if where[0] not in ("scorers", "positive_words", "negative_words") and "{" not in str(where):
-            changed = replaced(concept, where, WORST)
+            changed = replaced(concept, where, f"{WORST} {number}")  # texts of a list must differ
             Concept.model_validate(changed)
             concept = changed
     concept_file.write_text(yaml.safe_dump(concept))
