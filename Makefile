@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+SIDE_BY_SIDE := -n auto --dist loadfile
 PROFILES := $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
 
 .PHONY: help env demo test test-slow test-all lint format docs organisms install-profile clean
@@ -23,10 +24,10 @@ demo: env ## run the embedded default study; ends with its verdicts and where it
 	snakemake --profile profiles/local
 
 test: env ## run the tests that take seconds each
-	python -m pytest -m "not slow"
+	python -m pytest -m "not slow" $(SIDE_BY_SIDE)
 
 test-slow: env ## run the others: a private Slurm, whole studies of many models, benchmarks
-	python -m pytest -m slow
+	python -m pytest -m slow $(SIDE_BY_SIDE)
 
 test-all: test test-slow ## run every test
 

@@ -12,6 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the hub's client is impor
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from probesteer.lm.load import load_model
@@ -60,9 +61,9 @@ def organism() -> tuple:
 class World:
     """A folder that holds a copy of the workflow, in which Snakemake runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, said: str = "") -> None:
         self.folder = folder
-        self.said = ""
+        self.said = said
         self.program = [str(Path(sys.executable).parent / "snakemake")]
 
     def study(self, name: str = "small", **options: object) -> Path:
@@ -137,22 +138,33 @@ def make_world(folder: Path) -> World:
     return World(folder)
 
 
+def shared_world(tmp_path_factory: pytest.TempPathFactory, name: str, *arguments: str | Path) -> World:
+    """A world in which Snakemake has run, made by the first of the test processes that asks for it."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    said = root / f"{name}.said"
+    with FileLock(root / f"{name}.lock"):
+        if not said.exists():
+            shutil.rmtree(root / name, ignore_errors=True)
+            (root / name).mkdir()
+            world = make_world(root / name)
+            world.study()
+            done = world.snakemake(*arguments)
+            assert done.returncode == 0, done.stderr[-3000:]
+            said.write_text(done.stderr + done.stdout)
+    return World(root / name, said.read_text())
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world in which the small study has run."""
-    world = make_world(tmp_path_factory.mktemp("finished"))
-    world.run(world.study())
-    return world
+    return shared_world(tmp_path_factory, "finished", "--configfile", "config/studies/small.yaml")
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world in which the embedded study has run."""
-    world = make_world(tmp_path_factory.mktemp("demo"))
-    done = world.snakemake("--profile", "profiles/local")
-    assert done.returncode == 0, done.stderr[-3000:]
-    world.said = done.stderr + done.stdout
-    return world
+    return shared_world(tmp_path_factory, "demo", "--profile", "profiles/local")
 
 
 @pytest.fixture

@@ -267,6 +267,14 @@ def fetch(study: Saved, model: OfModel) -> None:
 
 
 @verb()
+def convert(study: Saved, model: OfModel) -> None:
+    """Dequantise a GGUF model into a folder of safetensors."""
+    from probesteer.lm.jobs import convert_model
+
+    convert_model(*saved_model(study, model), model)
+
+
+@verb()
 def model(study: Saved, model: OfModel) -> None:
     """Write a model's card: digest, architecture, size."""
     from probesteer.lm.jobs import write_model_card

@@ -48,7 +48,7 @@ rule judge:
         texts=PATHS.texts("{model}"),
         concept=STUDY.concept_folder / "concept.yaml",
         card=[PATHS.card(name, model.key) for name, model in STUDY.judges.items()],
-        weights=[PATHS.weights(name, model.key) for name, model in STUDY.judges.items() if TEMP_WEIGHTS and not model.local],
+        weights=[folder for name in STUDY.judges if (folder := STUDY.weights(name))],
     output:
         PATHS.scores("{model}", "rubric"),
     log:

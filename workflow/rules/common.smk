@@ -29,13 +29,19 @@ except InputError as error:
 PATHS = STUDY.paths
 RESOURCES = STUDY.resources
 TEMP_WEIGHTS = RESOURCES.temp_weights
+MODELS = {model.name: model for model in STUDY.models} | STUDY.judges
+
+
+def one_of(names):
+    """A pattern of these names and no others."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 wildcard_constraints:
-    model="|".join(re.escape(name) for name in [*(model.name for model in STUDY.models), *STUDY.judges]),
-    concept="|".join(map(re.escape, PAIR_SETS)),
+    model=one_of(MODELS),
+    concept=one_of(PAIR_SETS),
     layer=r"-?\d+",
-    scorer="|".join(map(re.escape, STUDY.scorers)) or "none",
+    scorer=one_of(STUDY.scorers),
     key="[0-9a-f]{12}",
 
 
@@ -91,8 +97,7 @@ def unfinished_jobs(wildcards):
 
 def check_new_models():
     """Stop before any job where a model without a card cannot be had or run."""
-    models = {model.name: model for model in STUDY.models} | STUDY.judges
-    new = [model.name for name, model in models.items() if not PATHS.card(name, model.key).exists()]
+    new = [model.name for name, model in MODELS.items() if not PATHS.card(name, model.key).exists()]
     if new:
         done = ask("check", "--configfile", "--models", ",".join(new), stdout=subprocess.PIPE)
         print(*(line for line in done.stdout.splitlines() if not (BRIEF and "  ok  " in line)), sep="\n", file=sys.stderr)
@@ -149,9 +154,8 @@ def card_of(wildcards):
 
 
 def weights_of(wildcards):
-    """The fetched weights that a job reads, where they are not in the hub's cache for good."""
-    model = STUDY.loaded(wildcards.model)
-    return PATHS.weights(wildcards.model, model.key) if TEMP_WEIGHTS and not model.local else []
+    """The weights that a job reads, where another one made them."""
+    return STUDY.weights(wildcards.model) or []
 
 
 def receipt_of(wildcards):
@@ -167,7 +171,7 @@ def activations_of(wildcards):
 
 def billions(models):
     """Parameters of models that a job loads, in billions."""
-    return sum(model.parameters_b or 0 for model in models)
+    return sum(model.parameters() for model in models) / 1e9
 
 
 def loading(models_of):

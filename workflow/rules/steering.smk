@@ -37,7 +37,7 @@ for number, (grid, models) in enumerate(STUDY.alpha_grids().items(), 1):
         log:
             PATHS.log("steer", "{model}", "{layer}"),
         wildcard_constraints:
-            model="|".join(map(re.escape, models)),
+            model=one_of(models),
         threads: MODEL_THREADS
         resources:
             **MODEL_JOB,

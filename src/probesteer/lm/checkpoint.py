@@ -5,7 +5,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
@@ -38,6 +38,13 @@ class Checkpoint:
     """Bytes of each file."""
     local: bool
     """Whether `place` is a folder."""
+    gguf: str | None = None
+    """The GGUF file of the folder that all is in, if it is in one."""
+
+    def options(self, trust_remote_code: bool) -> dict[str, Any]:
+        """What transformers is told to read this checkpoint and no other."""
+        options = {"revision": self.revision, "trust_remote_code": trust_remote_code}
+        return options | ({"gguf_file": self.gguf} if self.gguf else {})
 
     def read(self, name: str) -> str:
         """The text of a small file; one of the hub's is downloaded into its cache."""

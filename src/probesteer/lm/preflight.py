@@ -20,6 +20,7 @@ from transformers import PretrainedConfig
 from probesteer.errors import InputError
 from probesteer.lm import verify
 from probesteer.lm.checkpoint import Checkpoint, checkpoint_folder
+from probesteer.lm.gguf import reading_once
 from probesteer.study.experiment import Study
 from probesteer.study.model import BYTES_PER_WEIGHT, Model, model_files
 
@@ -55,7 +56,7 @@ def preflight(study: Study, only: Sequence[str] = ()) -> list[Finding]:
         found.append(access)
         complete &= files is not None
         if files:
-            with verify.quietly():
+            with verify.quietly(), reading_once():
                 found += inspect(model, files)
             missing += to_download(model, files)
     return [*found, *room(study, missing, complete)]
@@ -80,6 +81,10 @@ def problems(found: Sequence[Finding]) -> list[str]:
 def reach(model: Model) -> tuple[Checkpoint | None, Finding]:
     """The files of a model, from its folder or from the hub; None where they cannot be listed."""
     folder = Path(model.source)
+    if model.gguf:
+        sizes = {model.gguf.name: model.gguf.stat().st_size}
+        files = Checkpoint(str(model.gguf.parent), None, sizes, local=True, gguf=model.gguf.name)
+        return files, Finding(model.name, "access", OK, f"file {model.gguf}")
     if folder.is_dir():
         return checkpoint_folder(folder), Finding(model.name, "access", OK, f"folder {folder}")
     where = f"{model.source} at {model.revision}"
@@ -121,7 +126,7 @@ def inspect(model: Model, files: Checkpoint) -> list[Finding]:
     made = looked("architecture", lambda: verify.verify_architecture(files, model), lambda made: described(made[0], model))
     if made and (method := verify.quantization(made[0]) or model.dtype * (model.dtype in ("int8", "int4"))):
         looked("quantisation", lambda: verify.verify_packages(made[0], model), lambda _none: method)
-    if made and verify.quantization(made[0]):
+    if made and (files.gguf or verify.quantization(made[0])):
         found.append(Finding(model.name, "tensors", UNKNOWN, "names and shapes of quantised weights"))
     elif made and whole:
         looked("tensors", lambda: verify.verify_tensors(files, *made, model), lambda dtype: f"all there, loaded as {dtype}")

@@ -4,6 +4,7 @@ import importlib.util
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from probesteer.errors import InputError
 from probesteer.lm.blocks import decoder_blocks
 from probesteer.lm.checkpoint import DTYPES, Checkpoint
 from probesteer.lm.engine.cache import require_key_values
+from probesteer.lm.gguf import verify_gguf
 from probesteer.lm.load import (
     ADAPTER,
     FAULTS,
@@ -50,6 +52,8 @@ def quietly() -> Iterator[None]:
 
 def verify_weights(files: Checkpoint) -> str:
     """Weight files are there, whole, and all there is to the model; returns their size. Raises InputError."""
+    if files.gguf:
+        return verify_gguf(Path(files.place) / files.gguf)
     if ADAPTER in files.sizes:
         raise InputError(NO_ADAPTER)
     names = files.weights()
@@ -64,11 +68,12 @@ def verify_architecture(files: Checkpoint, model: Model) -> tuple[PretrainedConf
     """
     options = {"trust_remote_code": model.trust_remote_code}
     try:
-        config = AutoConfig.from_pretrained(files.place, revision=files.revision, **options)
+        config = AutoConfig.from_pretrained(files.place, **files.options(model.trust_remote_code))
         if getattr(config, "is_encoder_decoder", False):
             raise InputError(f"{config.model_type} is an encoder-decoder; only decoders work")
         with init_empty_weights():
             built = auto_class(config).from_config(config, **options)
+        built.tie_weights()
         blocks = len(decoder_blocks(built))
         require_key_values(config)
         if pictures := getattr(config.get_text_config(), "cross_attention_layers", None):  # Mllama skips them on text alone
@@ -124,9 +129,8 @@ def verify_tensors(files: Checkpoint, config: PretrainedConfig, built: PreTraine
 
 def verify_tokenizer(files: Checkpoint, model: Model) -> PreTrainedTokenizerBase:
     """The tokenizer, which gives tokens for text. Raises InputError."""
-    options = {"revision": files.revision, "trust_remote_code": model.trust_remote_code}
     try:
-        tokenizer = load_tokenizer(files.place, model.chat_template_args, **options)
+        tokenizer = load_tokenizer(files.place, model.chat_template_args, **files.options(model.trust_remote_code))
         tokens = tokenizer(USER)["input_ids"]
     except FAULTS as error:
         raise InputError(f"the tokenizer does not load: {reason(error)}") from error

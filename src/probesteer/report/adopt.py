@@ -53,20 +53,20 @@ def _results(study: Study) -> Iterator[Result]:
     for name, model in {**study.judges, **models}.items():
         path = study.paths.card(name, model.key)
         inputs = [*model.files(), study.paths.receipt(name, model.key)]
-        yield Result(path, inputs, _is_card(path, model, name))
+        yield Result(path, inputs, _is_card(path, model, name, study.weights(name)))
         if name in models:
             with suppress(InputError):
                 yield from implied(shared, model, read_card(path))
 
 
-def _is_card(path: Path, model: Model, name: str) -> bool:
+def _is_card(path: Path, model: Model, name: str, weights: Path | None) -> bool:
     """Whether a card is what its job would write; what names a hub model is in the card's path."""
     if not is_whole(path) or not model.local:
         return is_whole(path)
     from probesteer.lm.card import model_card
 
     try:
-        return read_card(path) == model_card(model, name)
+        return read_card(path) == model_card(model, name, weights_in=weights)
     except InputError:
         return False
 

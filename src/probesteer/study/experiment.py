@@ -143,6 +143,12 @@ class Study(Options):
         """A model of the study, or its judge. Raises InputError."""
         return self.judges.get(name) or self[name]
 
+    def weights(self, name: str) -> Path | None:
+        """The folder where a job writes a model's weights: dequantised, or fetched for a time; None for what lies elsewhere."""
+        model = self.loaded(name)
+        made = model.gguf or (self.resources.temp_weights and not model.local)
+        return self.paths.weights(name, model.key) if made else None
+
     @property
     def steered(self) -> list[Model]:
         """The models that are steered at all."""

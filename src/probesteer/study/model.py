@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from probesteer.errors import InputError
 from probesteer.files.digests import digest
+from probesteer.study.gguf import gguf_file, read_gguf
 from probesteer.study.options import Alphas, Blocks, Count, Layers, Name, Options
 
 TEXT_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")  # configuration, tokenizer, chat template
@@ -28,11 +29,11 @@ class Model(Options):
     name: Name
     """The model's name in paths and tables."""
     source: Annotated[str, Field(min_length=1)]
-    """A local folder, or a hub id."""
+    """A local folder, a GGUF file, or a hub id."""
     revision: str | None = None
     """Commit of the hub repository; required for a hub id, so that a result names its weights."""
     blocks: Count | None = None
-    """Number of decoder blocks; required for a hub id (a local folder's config.json is read)."""
+    """Number of decoder blocks; required for a hub id (a local folder's config.json and a GGUF file are read)."""
     parameters_b: Annotated[float, Field(gt=0)] | None = None
     """Billions of parameters, for the resources that a job asks for; required for a hub id."""
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = "auto"
@@ -60,8 +61,13 @@ class Model(Options):
 
     @property
     def local(self) -> bool:
-        """Whether the source is a folder on this machine."""
-        return Path(self.source).is_dir()
+        """Whether the source is a folder or a file on this machine."""
+        return Path(self.source).is_dir() or self.gguf is not None
+
+    @property
+    def gguf(self) -> Path | None:
+        """The GGUF file that the model is in, if it is in one."""
+        return gguf_file(self.source)
 
     @property
     def organism(self) -> bool:
@@ -69,7 +75,9 @@ class Model(Options):
         return (Path(self.source) / "recipe.json").is_file()
 
     def files(self) -> list[Path]:
-        """The files of a local folder that determine the model; none for a hub id."""
+        """The files on this machine that determine the model; none for a hub id."""
+        if self.gguf:
+            return [self.gguf]
         folder = Path(self.source)
         names = [path.name for path in folder.iterdir() if path.name not in ORGANISM_FILES] if self.local else []
         with suppress(InputError):  # which the model's check says
@@ -82,9 +90,11 @@ class Model(Options):
         return [path] if path.is_file() else []
 
     def parameters(self) -> float:
-        """Number of parameters: as the study says, or from the size of a local folder's weights."""
+        """Number of parameters: as the study says, as a GGUF file does, or from the size of a local folder's weights."""
         if self.parameters_b:
             return self.parameters_b * 1e9
+        if self.gguf:
+            return read_gguf(self.gguf).parameters
         weights = [path for path in self.files() if path.suffix == ".safetensors"]
         return sum(path.stat().st_size for path in weights) / BYTES_PER_WEIGHT[self.dtype]
 
@@ -92,17 +102,23 @@ class Model(Options):
     def _known_size(self) -> "Model":
         if self.local:
             return self
-        if self.source.startswith(("/", "./", "../", "~")) or self.source.count("/") != 1:
-            raise ValueError(f"source {self.source!r} is neither a folder seen from {Path.cwd()} nor a hub id (owner/name)")
+        if self.source.startswith(("/", "./", "../", "~")) or self.source.count("/") != 1 or self.source.endswith(".gguf"):
+            raise ValueError(
+                f"source {self.source!r} is neither a folder or GGUF file seen from {Path.cwd()} nor a hub id (owner/name)"
+            )
         for option in ("revision", "blocks", "parameters_b"):
             if getattr(self, option) is None:
                 raise ValueError(f"{self.name}: a hub model needs {option}")
         return self
 
     def block_count(self) -> int:
-        """Number of decoder blocks, from the stanza or the folder's config.json. Raises InputError."""
+        """Number of decoder blocks, from the stanza, the GGUF file or the folder's config.json. Raises InputError."""
         if self.blocks is not None:
             return self.blocks
+        if self.gguf:
+            if not (blocks := read_gguf(self.gguf).blocks):
+                raise InputError(f"model {self.name}: {self.gguf} names no block_count; give blocks in the study")
+            return blocks
         path = Path(self.source) / "config.json"
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
