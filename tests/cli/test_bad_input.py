@@ -93,7 +93,7 @@ STUDIES: dict[str, tuple[dict, str]] = {
     "name with dots only": ({"study": "../x"}, "study: "),
     "source that is nothing": (
         {"models": [{**LLAMA, "source": "resources/organisms/lama"}]},
-        "is neither a folder seen from /",
+        "is neither a folder or GGUF file seen from /",
     ),
     "name of a judge": ({"models": [{**LLAMA, "name": "judge.x"}]}, "names that begin with judge. are a judge's"),
     "template argument that is no name": ({"models": [{**LLAMA, "chat_template_args": {"a b": 1}}]}, "chat_template_args"),
