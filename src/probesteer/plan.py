@@ -106,12 +106,13 @@ def cell_seconds(study: Study, model: Model, cells: int, done: Sequence[Cell]) -
 def least_p(study: Study) -> float:
     """The least permutation p, Holm-corrected over the models, that a detection of the study can have: 1 is none at all.
 
-    A permutation keeps or flips each cluster of near-duplicate pairs, and to flip them all changes nothing.
+    A permutation keeps or flips each cluster of pairs, and to flip them all changes nothing.
     """
     from probesteer.concepts.duplicates import near_duplicate_clusters
 
-    pairs = [(pair.positive, pair.negative) for pair in pair_set(study).load()]
-    one_of_all = 2.0 ** (1 - len(set(near_duplicate_clusters(pairs))))
+    pairs = pair_set(study).load()
+    clusters = near_duplicate_clusters([(pair.positive, pair.negative) for pair in pairs], [pair.situation for pair in pairs])
+    one_of_all = 2.0 ** (1 - len(set(clusters)))
     return min(1.0, len(study.models) * max(1 / (study.detection_permutations + 1), one_of_all))
 
 

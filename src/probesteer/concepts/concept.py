@@ -14,6 +14,7 @@ from probesteer.errors import InputError
 from probesteer.study.load import read_mapping
 from probesteer.study.options import NAME_PATTERN, Name, Options, first_problem, unique
 from probesteer.study.paths import CONCEPTS
+from probesteer.study.sections import Factors
 
 CONCEPT_FILE, WORDS_FILE = "concept.yaml", "ablation_words.txt"
 UNFILLED = "replace this"  # how every text of the skeleton begins that is to be replaced
@@ -78,6 +79,8 @@ class Concept(Options):
     """The system prompts."""
     scenarios: dict[Name, Scenario]
     """Scenarios by name."""
+    factors: Factors = {}
+    """What its pairs are crossed with, each a column of theirs."""
 
     def scored_by(self, scorer: str) -> bool:
         """Whether a scorer can tell this behaviour: its rubrics can always be asked for."""

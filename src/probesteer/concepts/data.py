@@ -12,6 +12,7 @@ from probesteer.files.digests import digest, file_digest
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 from probesteer.study.paths import CONCEPTS, PAIRS_FILE
+from probesteer.study.sections import levels
 
 
 class PairSet(NamedTuple):
@@ -26,13 +27,15 @@ class PairSet(NamedTuple):
     """What tells the sides apart by itself; none leaves the ablation out."""
     ablations: int
     """Draws of the lexical ablation."""
+    factors: Mapping[str, Sequence[str]]
+    """The two levels of each factor that the pairs are crossed with."""
     prompts: Mapping[str, str] | None
     """Where a text is read as the answer to its scenario: the system prompt under "system", user prompts by scenario."""
 
     @property
     def key(self) -> str:
         """Names the pairs in paths that studies share."""
-        return digest([self.sha256, self.columns])[:12]
+        return digest([self.sha256, self.columns, *([self.factors] if self.factors else [])])[:12]
 
     def digest(self) -> str:
         """SHA-256 of all that activations depend on beside the model and the pooling."""
@@ -42,7 +45,7 @@ class PairSet(NamedTuple):
         """Read the pairs. Raises InputError, also where the file is another than the one that is named by its SHA-256."""
         if self.path.is_file() and (found := file_digest(self.path)) != self.sha256:
             raise InputError(f"{self.path}: its SHA-256 is {found}, pairs.sha256 says {self.sha256}; correct one of them")
-        return load_pairs(self.path, self.columns)
+        return load_pairs(self.path, self.columns, self.factors)
 
 
 def pair_set(study: Study, concept: str | None = None) -> PairSet:
@@ -58,9 +61,10 @@ def pair_set(study: Study, concept: str | None = None) -> PairSet:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     columns = {str(field): column for field, column in given.columns.items()} if given else None
-    asked = load_concept(folder) if study.pooling == "response" else None
-    prompts = {"system": asked.system_prompts.neutral, **asked.prompts()} if asked else None
-    return PairSet(name, path, columns, sha256, tuple(words), study.ablations if words else 0, prompts)
+    loaded = load_concept(folder)
+    factors = levels(given.factors if given else loaded.factors)
+    prompts = {"system": loaded.system_prompts.neutral, **loaded.prompts()} if study.pooling == "response" else None
+    return PairSet(name, path, columns, sha256, tuple(words), study.ablations if words else 0, factors, prompts)
 
 
 def pair_sets(study: Study) -> dict[str, PairSet]:
@@ -87,7 +91,8 @@ def study_concept(study: Study) -> Concept:
     if study.pairs is None:
         return concept
     title = study.pairs.title or f"pairs of {study.pairs.file}"
-    return concept.model_copy(update={"title": title, "description": study.pairs.description or ""})
+    own = {"title": title, "description": study.pairs.description or "", "factors": study.pairs.factors}
+    return concept.model_copy(update=own)
 
 
 def with_scenarios(study: Study) -> Study:

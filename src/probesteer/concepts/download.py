@@ -11,7 +11,7 @@ from pathlib import Path
 from probesteer.concepts.pairs import load_pairs
 from probesteer.errors import InputError
 from probesteer.files.digests import file_digest
-from probesteer.study.sections import PairsFile
+from probesteer.study.sections import PairsFile, levels
 
 TIMEOUT = 60  # seconds without a byte
 LONGEST = 600  # seconds of the whole download
@@ -38,7 +38,8 @@ def download(given: PairsFile) -> None:
         if (found := file_digest(beside)) != given.sha256:
             raise InputError(f"{given.url}: its SHA-256 is {found}, not {given.sha256}; nothing was kept")
         try:
-            load_pairs(beside, {str(field): column for field, column in given.columns.items()})
+            columns = {str(field): column for field, column in given.columns.items()}
+            load_pairs(beside, columns, levels(given.factors))
         except InputError as error:
             raise InputError(f"{given.url}: {str(error).replace(str(beside), path.name)}; nothing was kept") from error
         os.replace(beside, path)

@@ -42,19 +42,21 @@ def longest_common(first: Sequence[Hashable], second: Sequence[Hashable]) -> int
     return len(first) - row.bit_count()
 
 
-def near_duplicate_clusters(pairs: Sequence[tuple[str, ...]]) -> np.ndarray:
+def near_duplicate_clusters(pairs: Sequence[tuple[str, ...]], situations: Sequence[str | None] = ()) -> np.ndarray:
     """The cluster of each group of texts, such as a contrastive pair: int (groups,).
 
     Two groups share a cluster where a text of one and a text of the other have a Jaccard similarity of at least NEAR in
     shingles (Broder 1997, "On the resemblance and containment of documents"), which finds sentences in another order, or of
-    at least NEAR_ORDERED in words that both have in one order, which finds a template filled in; or through a chain of such
-    groups.
+    at least NEAR_ORDERED in words that both have in one order, which finds a template filled in; or where both tell one of the
+    `situations` (groups,), of which None is none; or through a chain of such groups.
     """
     texts = [text for group in pairs for text in group]
     of = np.repeat(np.arange(len(pairs)), [len(group) for group in pairs])
     alike = [*near_pairs([shingles(text) for text in texts], NEAR)]
     alike += [pair for pair in near_pairs([counted_words(text) for text in texts], NEAR_ORDERED) if _in_order(texts, *pair)]
-    left, right = of[np.array(alike, dtype=int).reshape(-1, 2)].T
+    first: dict[str, int] = {}
+    told = [(first.setdefault(name, number), number) for number, name in enumerate(situations) if name is not None]
+    left, right = np.concatenate([of[np.array(alike, dtype=int).reshape(-1, 2)], np.array(told, dtype=int).reshape(-1, 2)]).T
     return linked(left, right, len(pairs))
 
 

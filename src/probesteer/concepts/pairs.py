@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -17,12 +18,16 @@ TEST_SHARE = 0.3  # held out where the file has no splits
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 PARTS = 4  # what stands for scenarios where the file has none
 
+Levels = Mapping[str, Sequence[str]]  # the two levels of each crossed factor, by its name
 
-class Pair(Options):
-    """Two texts on one situation, the positive and the negative side of a behaviour: a line of pairs.jsonl."""
+
+class Line(Options):
+    """What every pair has of a line of pairs.jsonl; a crossed factor of its concept is a column beside these."""
 
     id: str = Field(min_length=1)
     """Unique name of the pair."""
+    situation: str | None = None
+    """What is told, where several pairs tell the same, as those crossed with a factor do: they count as one observation."""
     scenario: str = Field(min_length=1)
     """Scenario that the texts belong to."""
     split: Literal["train", "test"]
@@ -40,40 +45,66 @@ class Pair(Options):
     negative: str = Field(min_length=1)
     """The text that shows its opposite."""
 
+
+class Pair(Line):
+    """Two texts on one situation, the positive and the negative side of a behaviour."""
+
+    factors: dict[str, str] = {}
+    """Its level of each crossed factor, which both texts have."""
+
     def generator_of(self, positive: bool) -> str | None:
         """The generator of a side."""
         return (self.generator_positive if positive else self.generator_negative) or self.generator
 
 
-def load_pairs(path: Path, columns: Mapping[str, str] | None = None) -> list[Pair]:
+def load_pairs(path: Path, columns: Mapping[str, str] | None = None, factors: Levels = MappingProxyType({})) -> list[Pair]:
     """Read contrastive pairs; `columns` says which column of a user's file holds which field, and None reads the concept's own.
 
-    A user's file may lack ids (rows are numbered), splits (the same 30 % of each scenario are held out), scenarios (four parts
-    stand for them), voices and generators. Raises InputError with the row's place. Refuses repeated ids, equal or blank sides,
-    a text that occurs twice, and a split without pairs.
+    `factors` are the columns of crossed factors with their levels. A user's file may lack ids (rows are numbered), splits (the
+    same 30 % of each scenario are held out, whole situations), scenarios (four parts stand for them), voices and generators.
+    Raises InputError with the row's place. Refuses repeated ids, equal or blank sides, a text that occurs twice, a situation in
+    both splits, and a split without pairs, or without those of a level.
     """
     pairs: list[Pair] = []
     ids: dict[str, str] = {}
     texts: dict[str, str] = {}
-    for where, row in _rows(path) if columns is None else _mapped(path, columns):
-        try:
-            pair = Pair.model_validate(row)
-        except ValidationError as error:
-            raise InputError(f"{where}: {': '.join(first_problem(error, Pair))}") from error
-        for field in ("id", "scenario", "positive", "negative"):
-            if not getattr(pair, field).strip():
-                raise InputError(f"{where}: {field} is blank")
+    splits: dict[str, str] = {}
+    for where, row in _rows(path) if columns is None else _mapped(path, columns, factors):
+        pair = _pair(row, where, factors)
+        if pair.situation is not None and splits.setdefault(pair.situation, pair.split) != pair.split:
+            raise InputError(f"{where}: situation {pair.situation[:40]!r} is in both splits; its pairs are held out together")
         for value, seen in ((pair.id, ids), (pair.positive.strip(), texts), (pair.negative.strip(), texts)):
             if value in seen:
                 raise InputError(f"{where}: {value[:40]!r} occurs already in {seen[value]}; ids and texts are unique")
             seen[value] = where.removeprefix(f"{path}, ")
         pairs.append(pair)
     for split in ("train", "test"):
-        if sum(pair.split == split for pair in pairs) < 2:
+        own = [pair for pair in pairs if pair.split == split]
+        if len(own) < 2:
             raise InputError(
                 f"{path}: fewer than 2 pairs of split {split!r}; a probe needs training pairs and held-out test pairs"
             )
+        for name, levels in factors.items():
+            if few := [level for level in levels if sum(pair.factors[name] == level for pair in own) < 2]:
+                raise InputError(f"{path}: fewer than 2 pairs of split {split!r} with {name} {few[0]!r}, which is crossed")
     return pairs
+
+
+def _pair(row: Any, where: str, factors: Levels) -> Pair:
+    """A row as a pair. Raises InputError with its place."""
+    given = row if isinstance(row, dict) else {}
+    try:
+        line = Line.model_validate({name: value for name, value in row.items() if name not in factors} if given else row)
+    except ValidationError as error:
+        raise InputError(f"{where}: {': '.join(first_problem(error, Line))}") from error
+    for field in ("id", "situation", "scenario", "positive", "negative"):
+        if (text := getattr(line, field)) is not None and not text.strip():
+            raise InputError(f"{where}: {field} is blank")
+    for name, levels in factors.items():
+        if given.get(name) not in levels:
+            got = f"{given[name]!r:.40} is none of its levels" if name in given else "required key is missing; its levels are"
+            raise InputError(f"{where}: {name}: {got} {' and '.join(levels)}")
+    return Pair(**line.model_dump(), factors={name: given[name] for name in factors})
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
@@ -119,7 +150,7 @@ def _once(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _mapped(path: Path, columns: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
+def _mapped(path: Path, columns: Mapping[str, str], factors: Levels) -> list[tuple[str, dict[str, Any]]]:
     """The rows of a user's file as fields of a pair, with what the file lacks filled in."""
     rows = []
     for number, (where, row) in enumerate(_rows(path), 1):
@@ -128,21 +159,33 @@ def _mapped(path: Path, columns: Mapping[str, str]) -> list[tuple[str, dict[str,
         missing = [column for column in columns.values() if column not in row]
         if missing:
             raise InputError(f"{where}: there is no column {missing[0]!r}; there are {', '.join(map(str, row))}")
-        given = {name: row[columns.get(name, name)] for name in Pair.model_fields if columns.get(name, name) in row}
+        wanted = {name: columns.get(name, name) for name in (*Line.model_fields, *factors)}
+        given = {name: row[column] for name, column in wanted.items() if column in row}
         fields = {name: text for name, value in given.items() if (text := _text(value, f"{where}: {name}")) is not None}
         rows.append((where, {"id": f"row-{number}", "voice": "unknown", **fields}))
+    _fill_in([fields for _where, fields in rows])
+    return rows
+
+
+def _fill_in(rows: Sequence[dict[str, Any]]) -> None:
+    """Give rows the scenarios and splits that they lack; those of one situation have one."""
+    units = defaultdict(list)
+    for number, fields in enumerate(rows):
+        units[fields.get("situation", number)].append(fields)
     scenarios = defaultdict(list)
-    for index, fields in enumerate(sorted((fields for _where, fields in rows), key=lambda fields: digest(fields["id"]))):
-        fields.setdefault("scenario", f"part-{index % PARTS + 1}")
-        scenarios[fields["scenario"]].append(fields)
+    ordered = sorted(units.values(), key=lambda unit: digest(unit[0].get("situation", unit[0]["id"])))
+    for number, unit in enumerate(ordered):
+        for fields in unit:
+            fields.setdefault("scenario", f"part-{number % PARTS + 1}")
+        scenarios[unit[0]["scenario"]].append(unit)
     seen = taken = 0  # what rounding left of one scenario is made up for in the next one
     for own in scenarios.values():
-        seen += len(own)
-        count = round(TEST_SHARE * seen) - taken
-        taken += count
-        for index, fields in enumerate(own):
-            fields.setdefault("split", "test" if index < count else "train")
-    return rows
+        seen += sum(map(len, own))
+        for unit in own:
+            held_out = taken < round(TEST_SHARE * seen)
+            taken += len(unit) * held_out
+            for fields in unit:
+                fields.setdefault("split", "test" if held_out else "train")
 
 
 def _text(value: Any, where: str) -> str | None:

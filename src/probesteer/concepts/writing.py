@@ -235,7 +235,7 @@ def _held_out(scenarios: Sequence[str], clusters: np.ndarray) -> Iterator[int]:
 
 def to_jsonl(pairs: Sequence[Pair]) -> str:
     """Pairs as the lines of pairs.jsonl."""
-    return "".join(pair.model_dump_json() + "\n" for pair in pairs)
+    return "".join(pair.model_dump_json(exclude={"factors"}, exclude_none=True) + "\n" for pair in pairs)
 
 
 def write_pairs(study: Study) -> tuple[int, list[Pair]]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from probesteer.concepts.card import read_pairs
+from probesteer.concepts.card import FACTOR, factor_columns, read_pairs
 from probesteer.concepts.data import PairSet, activations_path
 from probesteer.concepts.pairs import Pair
 from probesteer.concepts.words import ablate
@@ -157,6 +157,8 @@ def row_groups(windows: Iterable[Any], rows: Sequence[Row], layers: Sequence[int
             for name in ("id", "scenario", "split", "voice")
         }
         columns["generator"] = pa.array([row.pair.generator_of(row.positive) for row in part], pa.string())
+        levels = [factor_columns(row.pair) for row in part]
+        columns |= {name: pa.array([own[name] for own in levels], pa.string()) for name in levels[0]}
         for name, kind in TEXT_COLUMNS.items():
             columns[name] = pa.array([getattr(row, name) for row in part], kind)
         for index, layer in enumerate(layers):
@@ -178,6 +180,8 @@ class LayerActivations:
     """Mean residual norm of each text's content tokens, float32 (texts,)."""
     names: dict[str, np.ndarray]
     """scenario, generator and voice of each text (texts,), empty where unknown."""
+    factors: dict[str, np.ndarray]
+    """The level of each text in every crossed factor (texts,)."""
     texts: list[str]
     """The texts, or nothing where the cache does not hold them."""
     inputs: dict[str, str]
@@ -195,7 +199,8 @@ def read_layer(path: Path, layer: int, ablation: int = 0) -> LayerActivations:
     """
     wanted = {**ROW_COLUMNS, layer_column(layer): "vector", norm_column(layer): "number"}
     known = column_names(path)
-    table = read_table(path, [*wanted, *(name for name in OPTIONAL_COLUMNS if name in known)], wanted)
+    factors = [name for name in known if name.startswith(FACTOR)]
+    table = read_table(path, [*wanted, *(name for name in OPTIONAL_COLUMNS if name in known), *factors], wanted)
     if "ablation" in table.column_names:
         table = table.filter(pc.equal(table["ablation"], ablation))
 
@@ -218,6 +223,7 @@ def read_layer(path: Path, layer: int, ablation: int = 0) -> LayerActivations:
         design=design,
         norms=table[norm_column(layer)].to_numpy(),
         names={name: names(name) for name in ("scenario", "generator", "voice")},
+        factors={name.removeprefix(FACTOR): names(name) for name in factors},
         texts=table["text"].to_pylist() if "text" in known else [],
         inputs=read_inputs(path),
     )

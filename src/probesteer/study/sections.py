@@ -1,18 +1,28 @@
 """The sections of a study file, one class each."""
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
 from probesteer.study.cells import FLIPPED, RANDOM
 from probesteer.study.model import Model
-from probesteer.study.options import GENERATOR_PATTERN, URL_PATTERN, Count, Options, Share, unique
+from probesteer.study.options import GENERATOR_PATTERN, URL_PATTERN, Count, Name, Options, Share, unique
 
 MOST_CONTROLS = 1000  # directions of a kind: each is a sweep of its own
 PAIR_FILES = (".jsonl", ".csv", ".tsv", ".parquet")
 PairColumn = Literal[
-    "id", "scenario", "split", "voice", "generator", "generator_positive", "generator_negative", "positive", "negative"
+    "id",
+    "situation",
+    "scenario",
+    "split",
+    "voice",
+    "generator",
+    "generator_positive",
+    "generator_negative",
+    "positive",
+    "negative",
 ]
 # Below results/ or resources/, in folders and under a name that begin with a letter, a digit or _, of a kind that holds pairs.
 DOWNLOADED = r"(results|resources)(/\w[\w .-]*)+\.(csv|tsv|jsonl|parquet)"
@@ -48,6 +58,30 @@ class Judge(Options):
         return self
 
 
+class Factor(Options):
+    """What pairs are crossed with, such as the tone: they come in two levels of it, and both texts of a pair have the same."""
+
+    title: Annotated[str, Field(min_length=1)]
+    """Name in the report."""
+    levels: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=2, max_length=2), AfterValidator(unique)]
+    """The two values of its column in the pairs; its direction points from the second to the first."""
+
+
+def _columns(factors: dict[str, Factor]) -> dict[str, Factor]:
+    """Factors none of which bears the name of a column that pairs have anyway."""
+    if taken := [name for name in factors if name in get_args(PairColumn)]:
+        raise ValueError(f"{taken[0]} is the name of another column of pairs; choose another one")
+    return factors
+
+
+Factors = Annotated[dict[Name, Factor], AfterValidator(_columns)]
+
+
+def levels(factors: Mapping[str, Factor]) -> dict[str, list[str]]:
+    """The two levels of each factor."""
+    return {name: factor.levels for name, factor in factors.items()}
+
+
 class PairsFile(Options):
     """Pairs from a file of your own, in the place of the concept's."""
 
@@ -65,6 +99,8 @@ class PairsFile(Options):
     """One sentence: what their positive side does."""
     words: Annotated[list[Annotated[str, Field(min_length=1)]], AfterValidator(unique)] = []
     """Words that tell their sides apart, for the lexical ablation and the keyword count; none leaves both out."""
+    factors: Factors = {}
+    """Crossed factors, each a column of the file: `tone: {title: Tone, levels: [warm, plain]}`."""
 
     @model_validator(mode="after")
     def _readable(self) -> "PairsFile":
