@@ -237,13 +237,14 @@ def schema(output: Annotated[Path, typer.Option(help="Root of the repository.")]
 
 @verb()
 def download(study: Saved) -> None:
-    """Download the study's file of pairs, whose SHA-256 is known."""
+    """Download the study's files of pairs, whose SHA-256 is known."""
     from probesteer.concepts.download import download
 
     given = load_study(study).pairs
-    if not (given and given.url and given.sha256):
+    if not (given and given.downloads):
         raise InputError(f"{study}: its pairs have no url to download them from")
-    download(given)
+    for source in given.downloads:
+        download(given, source)
 
 
 @verb()

@@ -140,7 +140,7 @@ def date_sources(study: Study) -> bool:
     models = [*study.models, *study.judges.values()]
     files = chain.from_iterable([*model.files(), *model.planted()] for model in models)
     sets = pair_sets(study).values()
-    texts = chain.from_iterable([pairs.path, *(CONCEPTS / pairs.concept).glob("*")] for pairs in sets)
+    texts = chain.from_iterable([*pairs.files, *(CONCEPTS / pairs.concept).glob("*")] for pairs in sets)
     for path in chain(files, texts):
         with suppress(OSError):  # of a file that is not this user's
             dated |= _date_back(path, now)

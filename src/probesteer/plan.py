@@ -118,7 +118,7 @@ def least_p(study: Study) -> float:
 
 def out_of_reach(study: Study) -> str | None:
     """Why no model of the study can be detected, if its least p is above its bar; nothing where its pairs are not there yet."""
-    if not study.pairs_path.exists():
+    if to_download(study):
         return None
     least, bar = least_p(study), study.criteria.permutation_p
     if least <= bar:
@@ -132,7 +132,7 @@ def out_of_reach(study: Study) -> str | None:
 def plan_study(study: Study) -> list[Plan]:
     """The plans of all models, in order; pairs that are still to be downloaded take no time and no disk."""
     sets = pair_sets(study).values()
-    there = [pairs for pairs in sets if not (to_download(study) and pairs.path == study.pairs_path)]
+    there = [pairs for pairs in sets if not (to_download(study) and pairs.concept == study.concept)]
     texts = sum(2 * len(pairs.load()) * (1 + pairs.ablations) for pairs in there)
     plans = []
     for model in study.models:
@@ -143,7 +143,7 @@ def plan_study(study: Study) -> list[Plan]:
 
 def to_download(study: Study) -> bool:
     """Whether the study's pairs have an address and are not there yet."""
-    return bool(study.pairs and study.pairs.url and not study.pairs_path.exists())
+    return bool(study.pairs and study.pairs.downloads) and not all(path.exists() for path in study.pairs_paths)
 
 
 def shared_jobs(study: Study, plans: Sequence[Plan]) -> int:
@@ -152,8 +152,7 @@ def shared_jobs(study: Study, plans: Sequence[Plan]) -> int:
     files = [paths.pairs(pairs.concept, pairs.key) for pairs in pair_sets(study).values()]
     files += [paths.card(name, model.key) for name, model in study.judges.items() if any(plan.cells for plan in plans)]
     files += [paths.receipt(name, model.key) for name, model in study.judges.items() if not model.local]
-    files += [study.pairs_path] if study.pairs and study.pairs.url else []
-    new = sum(not path.exists() for path in files)
+    new = sum(not path.exists() for path in files) + to_download(study)
     left = new + sum(plan.jobs + plan.light_jobs for plan in plans)
     return new + 2 if left or not (paths.report / PAGE).exists() else 0
 
@@ -175,7 +174,8 @@ def render_plan(study: Study, plans: Sequence[Plan], gpus: int) -> str:
     total = shared + sum(plan.jobs + plan.light_jobs for plan in plans)
     lines.append(f"{total} jobs in all, {shared} of them of the study as a whole (pairs, the report)")
     if to_download(study):
-        lines.append(f"{study.pairs_path} is still to be downloaded: the forward passes over it are not in the minutes")
+        files = ", ".join(map(str, study.pairs_paths))
+        lines.append(f"{files} is still to be downloaded: the forward passes over it are not in the minutes")
     if not study.resources.gpus:
         lines.append(f"about {minutes:.1f} minutes of CPU time on one core; no GPU is asked for (resources: gpus)")
         return "\n".join(lines)

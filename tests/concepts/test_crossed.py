@@ -103,7 +103,7 @@ def test_the_card_counts_situations_and_levels_where_there_are_some():
 
 def test_tables_and_caches_carry_the_level(tmp_path):
     path = write(tmp_path / "pairs.jsonl", lines())
-    of = PairSet("c", path, None, file_digest(path), (), 0, LEVELS, None)
+    of = PairSet("c", {path: None}, None, (file_digest(path),), (), 0, LEVELS, None)
     write_pair_tables(of, tmp_path / "pairs.parquet", tmp_path / "data.parquet")
     read, clusters = read_pairs(tmp_path / "pairs.parquet")
     assert read == pairs() and clusters == cluster_names(read)

@@ -56,6 +56,36 @@ def test_a_file_with_foreign_columns_is_the_same_pairs_in_every_format(suffix, t
     assert sum(pair.split == "test" for pair in pairs) == round(0.3 * len(pairs))
 
 
+def test_splits_that_are_files_of_their_own_are_read_as_one(tmp_path):
+    train, test = write(tmp_path / "train.csv", ROWS[:40]), write(tmp_path / "test.jsonl", ROWS[40:])
+    pairs = load_pairs({train: "train", test: "test"}, COLUMNS)
+    assert [(pair.positive, pair.negative) for pair in pairs] == [(pair.positive, pair.negative) for pair in SHIPPED]
+    assert [pair.split for pair in pairs] == ["train"] * 40 + ["test"] * (len(ROWS) - 40)
+    assert (pairs[0].id, pairs[40].id) == ("train-1", "test-1")
+    with pytest.raises(InputError, match=r"test.jsonl: fewer than 2 pairs of split 'test'"):
+        load_pairs({train: "train", test: "train"}, COLUMNS)
+    write(test, ROWS[39:])
+    with pytest.raises(InputError, match=r"test.jsonl, line 1: .* occurs already in .*train.csv, row 40"):
+        load_pairs({train: "train", test: "test"}, COLUMNS)
+
+
+@pytest.mark.parametrize(
+    "given, says",
+    [
+        ({}, "give file, or files"),
+        ({"file": "a.csv", "files": [{"file": "b.csv"}]}, "give file, or files"),
+        ({"files": [{"file": "a.csv", "split": "train"}, {"file": "b.csv"}]}, "split is given for some files"),
+        ({"files": [{"file": "a.csv"}, {"file": "a.csv"}]}, "a.csv is given twice"),
+        ({"files": [{"file": "a.txt"}]}, "a.txt ends in none of"),
+        ({"files": [{"file": "results/a.csv", "url": "https://x/a.csv"}]}, "url comes with sha256"),
+        ({"files": [{"file": "a.csv"}], "sha256": "0" * 64}, "url and sha256 stand with each of the files"),
+    ],
+)
+def test_files_of_pairs_that_contradict_each_other_are_one_line(given, says):
+    with pytest.raises(ValueError, match=says):
+        PairsFile.model_validate(given)
+
+
 def some_rows(count: int = 10, **columns: str) -> list[dict]:
     """Rows of short pairs; a column is a format of the row's number."""
     texts = {"positive": "one side of {}", "negative": "the other side of {}", **columns}
@@ -290,6 +320,15 @@ def test_pairs_with_an_address_and_a_digest_are_downloaded_and_checked(fresh: Wo
     assert fresh.plan(study)["download"] == 1
     fresh.run(study)
     assert (fresh.folder / "resources/my pairs/mine.csv").read_bytes() == served.read_bytes() and fresh.plan(study) == {}
+    parts = {"train": write(tmp_path / "served/train.csv", ROWS[:40]), "test": write(tmp_path / "served/test.csv", ROWS[40:])}
+    address = pairs["url"].removesuffix("mine.csv")
+    files = [
+        {"file": f"resources/{part.name}", "url": address + part.name, "sha256": file_digest(part), "split": split}
+        for split, part in parts.items()
+    ]
+    study = fresh.study(pairs={"files": files, "columns": COLUMNS}, **options)
+    fresh.run(study)
+    assert (fresh.folder / "resources/test.csv").exists() and fresh.plan(study) == {}
     server.shutdown()
 
 
@@ -306,7 +345,7 @@ def test_a_download_that_holds_no_pairs_is_not_kept(content, tmp_path, monkeypat
         columns={"positive": "kind", "negative": "curt"},
     )
     with pytest.raises(InputError, match=r"https://x/mine.csv: mine.csv.*nothing was kept"):
-        download(given)
+        download(given, *given.downloads)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 

@@ -1,11 +1,11 @@
 # Pairs: downloaded where a study names an address, clustered into near-duplicates and described; or, on demand, written by
 # language models: `snakemake write_pairs`.
 
-if STUDY.pairs and STUDY.pairs.url:
+if DOWNLOADS := STUDY.pairs.downloads if STUDY.pairs else []:
 
     rule download:
         output:
-            STUDY.pairs_path,
+            [source.file for source in DOWNLOADS],
         log:
             PATHS.log("download", "pairs"),
         localrule: True
@@ -13,14 +13,14 @@ if STUDY.pairs and STUDY.pairs.url:
             login=1,
         params:
             study=PATHS.saved,
-            sha256=STUDY.pairs.sha256,
+            sha256=[source.sha256 for source in DOWNLOADS],
         shell:
             "probesteer download --study {params.study:q} 2> {log:q}"
 
 
 rule pairs:
     input:
-        lambda wildcards: PAIR_SETS[wildcards.concept].path,
+        lambda wildcards: list(PAIR_SETS[wildcards.concept].files),
     output:
         pairs=PATHS.pairs("{concept}", "{key}"),
         card=PATHS.data_card("{concept}", "{key}"),

@@ -12,17 +12,19 @@ from probesteer.files.digests import digest, file_digest
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 from probesteer.study.paths import CONCEPTS, PAIRS_FILE
-from probesteer.study.sections import levels
+from probesteer.study.sections import PairsSource, levels
 
 
 class PairSet(NamedTuple):
     """The pairs of a concept in a study, and what is captured of them."""
 
     concept: str
-    path: Path
+    files: Mapping[Path, str | None]
+    """The split of all pairs of each file, None where a column says it."""
     columns: Mapping[str, str] | None
     """Which column of a user's file holds what; none for the concept's own pairs."""
-    sha256: str
+    sha256: tuple[str, ...]
+    """Of each file."""
     words: tuple[str, ...]
     """What tells the sides apart by itself; none leaves the ablation out."""
     ablations: int
@@ -35,7 +37,8 @@ class PairSet(NamedTuple):
     @property
     def key(self) -> str:
         """Names the pairs in paths that studies share."""
-        return digest([self.sha256, self.columns, *([self.factors] if self.factors else [])])[:12]
+        splits = [split for split in self.files.values() if split]
+        return digest([*self.sha256, *splits, self.columns, *([self.factors] if self.factors else [])])[:12]
 
     def digest(self) -> str:
         """SHA-256 of all that activations depend on beside the model and the pooling."""
@@ -43,9 +46,10 @@ class PairSet(NamedTuple):
 
     def load(self) -> list[Pair]:
         """Read the pairs. Raises InputError, also where the file is another than the one that is named by its SHA-256."""
-        if self.path.is_file() and (found := file_digest(self.path)) != self.sha256:
-            raise InputError(f"{self.path}: its SHA-256 is {found}, pairs.sha256 says {self.sha256}; correct one of them")
-        return load_pairs(self.path, self.columns, self.factors)
+        for path, sha256 in zip(self.files, self.sha256, strict=True):
+            if path.is_file() and (found := file_digest(path)) != sha256:
+                raise InputError(f"{path}: its SHA-256 is {found}, pairs.sha256 says {sha256}; correct one of them")
+        return load_pairs(self.files, self.columns, self.factors)
 
 
 def pair_set(study: Study, concept: str | None = None) -> PairSet:
@@ -53,18 +57,19 @@ def pair_set(study: Study, concept: str | None = None) -> PairSet:
     name = concept or study.concept
     folder, own = CONCEPTS / name, name == study.concept
     given = study.pairs if own else None
-    path = study.pairs_path if own else folder / PAIRS_FILE
+    sources = given.sources if given else [PairsSource(file=str(folder / PAIRS_FILE))]
     words = given.words if given else load_words(folder / WORDS_FILE) if own else []
     require_filled(folder / WORDS_FILE, "words", words)
     try:
-        sha256 = (given.sha256 if given else None) or file_digest(path)
+        sha256 = tuple(source.sha256 or file_digest(Path(source.file)) for source in sources)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+        raise InputError(f"{error.filename}: {error.strerror}") from error
+    files = {Path(source.file): source.split for source in sources}
     columns = {str(field): column for field, column in given.columns.items()} if given else None
     loaded = load_concept(folder)
     factors = levels(given.factors if given else loaded.factors)
     prompts = {"system": loaded.system_prompts.neutral, **loaded.prompts()} if study.pooling == "response" else None
-    return PairSet(name, path, columns, sha256, tuple(words), study.ablations if words else 0, factors, prompts)
+    return PairSet(name, files, columns, sha256, tuple(words), study.ablations if words else 0, factors, prompts)
 
 
 def pair_sets(study: Study) -> dict[str, PairSet]:
@@ -90,7 +95,7 @@ def study_concept(study: Study) -> Concept:
     concept = load_scenarios(study.concept_folder, study.scenario_names())
     if study.pairs is None:
         return concept
-    title = study.pairs.title or f"pairs of {study.pairs.file}"
+    title = study.pairs.title or f"pairs of {', '.join(map(str, study.pairs_paths))}"
     own = {"title": title, "description": study.pairs.description or "", "factors": study.pairs.factors}
     return concept.model_copy(update=own)
 
@@ -120,11 +125,11 @@ def check_study(study: Study) -> Study:
         concepts[study.control_concept] = load_concept(CONCEPTS / study.control_concept)
     for name, pairs in pair_sets(study).items():
         given = study.pairs if name == study.concept else None
-        if given and given.url and not pairs.path.exists():
+        if given and any(not Path(source.file).exists() for source in given.downloads):
             continue  # checked when they are there
         loaded = pairs.load()
         if given is None or study.pooling == "response":
-            check_pairs(pairs.path, loaded, concepts[name])
+            check_pairs(next(iter(pairs.files)), loaded, concepts[name])
     return study
 
 

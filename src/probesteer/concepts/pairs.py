@@ -3,6 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -57,36 +58,55 @@ class Pair(Line):
         return (self.generator_positive if positive else self.generator_negative) or self.generator
 
 
-def load_pairs(path: Path, columns: Mapping[str, str] | None = None, factors: Levels = MappingProxyType({})) -> list[Pair]:
-    """Read contrastive pairs; `columns` says which column of a user's file holds which field, and None reads the concept's own.
+Files = Mapping[Path, str | None]  # the split of all pairs of each file, None where a column says it
 
-    `factors` are the columns of crossed factors with their levels. A user's file may lack ids (rows are numbered), splits (the
-    same 30 % of each scenario are held out, whole situations), scenarios (four parts stand for them), voices and generators.
-    Raises InputError with the row's place. Refuses repeated ids, equal or blank sides, a text that occurs twice, a situation in
-    both splits, and a split without pairs, or without those of a level.
+
+def load_pairs(
+    files: Path | Files, columns: Mapping[str, str] | None = None, factors: Levels = MappingProxyType({})
+) -> list[Pair]:
+    """Read contrastive pairs that a probe can be fitted on and tested with, as `read_pairs` does.
+
+    Raises InputError, also for a split with fewer than two pairs, or with fewer than two of a factor's level.
+    """
+    files = {files: None} if isinstance(files, Path) else files
+    where = ", ".join(map(str, files))
+    pairs = read_pairs(files, columns, factors)
+    for split in ("train", "test"):
+        own = [pair for pair in pairs if pair.split == split]
+        if len(own) < 2:
+            raise InputError(
+                f"{where}: fewer than 2 pairs of split {split!r}; a probe needs training pairs and held-out test pairs"
+            )
+        for name, levels in factors.items():
+            if few := [level for level in levels if sum(pair.factors[name] == level for pair in own) < 2]:
+                raise InputError(f"{where}: fewer than 2 pairs of split {split!r} with {name} {few[0]!r}, which is crossed")
+    return pairs
+
+
+def read_pairs(files: Files, columns: Mapping[str, str] | None, factors: Levels) -> list[Pair]:
+    """Read pairs; `columns` says which column of a user's files holds which field, and None reads the concept's own file.
+
+    `factors` are the columns of crossed factors with their levels. A user's files may lack ids (rows are numbered), splits
+    (the same 30 % of each scenario are held out, whole situations), scenarios (four parts stand for them), voices and
+    generators. Raises InputError with the row's place. Refuses repeated ids, equal or blank sides, a text that occurs twice,
+    and a situation in both splits.
     """
     pairs: list[Pair] = []
     ids: dict[str, str] = {}
     texts: dict[str, str] = {}
     splits: dict[str, str] = {}
-    for where, row in _rows(path) if columns is None else _mapped(path, columns, factors):
+    rows = chain.from_iterable(map(_rows, files)) if columns is None else _mapped(files, columns, factors)
+    for where, row in rows:
         pair = _pair(row, where, factors)
         if pair.situation is not None and splits.setdefault(pair.situation, pair.split) != pair.split:
             raise InputError(f"{where}: situation {pair.situation[:40]!r} is in both splits; its pairs are held out together")
         for value, seen in ((pair.id, ids), (pair.positive.strip(), texts), (pair.negative.strip(), texts)):
             if value in seen:
                 raise InputError(f"{where}: {value[:40]!r} occurs already in {seen[value]}; ids and texts are unique")
-            seen[value] = where.removeprefix(f"{path}, ")
+            seen[value] = where if len(files) > 1 else where.rpartition(", ")[2]
         pairs.append(pair)
-    for split in ("train", "test"):
-        own = [pair for pair in pairs if pair.split == split]
-        if len(own) < 2:
-            raise InputError(
-                f"{path}: fewer than 2 pairs of split {split!r}; a probe needs training pairs and held-out test pairs"
-            )
-        for name, levels in factors.items():
-            if few := [level for level in levels if sum(pair.factors[name] == level for pair in own) < 2]:
-                raise InputError(f"{path}: fewer than 2 pairs of split {split!r} with {name} {few[0]!r}, which is crossed")
+    if not pairs:
+        raise InputError(f"{', '.join(map(str, files))}: holds no pairs")
     return pairs
 
 
@@ -150,19 +170,22 @@ def _once(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _mapped(path: Path, columns: Mapping[str, str], factors: Levels) -> list[tuple[str, dict[str, Any]]]:
-    """The rows of a user's file as fields of a pair, with what the file lacks filled in."""
+def _mapped(files: Files, columns: Mapping[str, str], factors: Levels) -> list[tuple[str, dict[str, Any]]]:
+    """The rows of a user's files as fields of a pair, with what they lack filled in."""
     rows = []
-    for number, (where, row) in enumerate(_rows(path), 1):
-        if not isinstance(row, dict):
-            raise InputError(f"{where}: not an object")
-        missing = [column for column in columns.values() if column not in row]
-        if missing:
-            raise InputError(f"{where}: there is no column {missing[0]!r}; there are {', '.join(map(str, row))}")
-        wanted = {name: columns.get(name, name) for name in (*Line.model_fields, *factors)}
-        given = {name: row[column] for name, column in wanted.items() if column in row}
-        fields = {name: text for name, value in given.items() if (text := _text(value, f"{where}: {name}")) is not None}
-        rows.append((where, {"id": f"row-{number}", "voice": "unknown", **fields}))
+    wanted = {name: columns.get(name, name) for name in (*Line.model_fields, *factors)}
+    for path, split in files.items():
+        prefix = f"{path.stem}-" if len(files) > 1 else "row-"
+        for number, (where, row) in enumerate(_rows(path), 1):
+            if not isinstance(row, dict):
+                raise InputError(f"{where}: not an object")
+            missing = [column for column in columns.values() if column not in row]
+            if missing:
+                raise InputError(f"{where}: there is no column {missing[0]!r}; there are {', '.join(map(str, row))}")
+            given = {name: row[column] for name, column in wanted.items() if column in row}
+            fields = {name: text for name, value in given.items() if (text := _text(value, f"{where}: {name}")) is not None}
+            own = {"split": split} if split else {}
+            rows.append((where, {"id": f"{prefix}{number}", "voice": "unknown", **fields, **own}))
     _fill_in([fields for _where, fields in rows])
     return rows
 

@@ -64,7 +64,7 @@ def implied_pairs(shared: Shared) -> Iterator[Result]:
     paths = shared.study.paths
     for pairs in shared.pairs.values():
         for path in (paths.pairs(pairs.concept, pairs.key), paths.data_card(pairs.concept, pairs.key)):
-            yield Result(path, [pairs.path], is_fresh(path, pairs_inputs(pairs)))
+            yield Result(path, [*pairs.files], is_fresh(path, pairs_inputs(pairs)))
 
 
 def implied(shared: Shared, model: Model, card: Inputs) -> Iterator[Result]:

@@ -121,8 +121,9 @@ class Study(Options):
         return CONCEPTS / self.concept
 
     @property
-    def pairs_path(self) -> Path:
-        return Path(self.pairs.file) if self.pairs else self.concept_folder / PAIRS_FILE
+    def pairs_paths(self) -> list[Path]:
+        """The files that hold the study's pairs."""
+        return [Path(source.file) for source in self.pairs.sources] if self.pairs else [self.concept_folder / PAIRS_FILE]
 
     @cached_property
     def _by_name(self) -> dict[str, Model]:

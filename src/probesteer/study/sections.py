@@ -82,15 +82,63 @@ def levels(factors: Mapping[str, Factor]) -> dict[str, list[str]]:
     return {name: factor.levels for name, factor in factors.items()}
 
 
+def _readable(file: str) -> str:
+    """A file whose suffix says how it is read."""
+    if not file.lower().endswith(PAIR_FILES):
+        raise ValueError(f"{file} ends in none of {', '.join(PAIR_FILES)}, by which it is read")
+    return file
+
+
+def require_pinned(file: str, url: str | None, sha256: str | None) -> None:
+    """Raise ValueError for a download without a digest, or to a place that is not for it."""
+    if url and not sha256:
+        raise ValueError("url comes with sha256, of what is there")
+    if url and not re.fullmatch(DOWNLOADED, file):
+        raise ValueError("file: a download goes below results/ or resources/ and ends in .csv, .tsv, .jsonl or .parquet")
+
+
+PairsName = Annotated[str, AfterValidator(_readable)]
+Address = Annotated[str, Field(pattern=URL_PATTERN)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class PairsSource(Options):
+    """One of several files of pairs."""
+
+    file: PairsName
+    """JSONL, CSV, TSV or Parquet, by its suffix; a download goes below results/ or resources/."""
+    url: Address | None = None
+    """Where the file is downloaded from, if it is."""
+    sha256: Sha256 | None = None
+    """SHA-256 of the file; required with url."""
+    split: Literal["train", "test"] | None = None
+    """The split of all its pairs, where splits are files of their own."""
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "PairsSource":
+        require_pinned(self.file, self.url, self.sha256)
+        return self
+
+
+def _together(sources: list[PairsSource]) -> list[PairsSource]:
+    """Files that are named once, and give all their splits or none."""
+    unique([source.file for source in sources])
+    if len({source.split is None for source in sources}) > 1:
+        raise ValueError("split is given for some files; give it for all, or for none")
+    return sources
+
+
 class PairsFile(Options):
     """Pairs from a file of your own, in the place of the concept's."""
 
-    file: Annotated[str, Field(min_length=1)]
+    file: PairsName | None = None
     """JSONL, CSV, TSV or Parquet, by its suffix; a download goes below results/ or resources/."""
-    url: Annotated[str, Field(pattern=URL_PATTERN)] | None = None
+    url: Address | None = None
     """Where the file is downloaded from, if it is; best an address that names a commit."""
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    """SHA-256 of the download; required with url."""
+    sha256: Sha256 | None = None
+    """SHA-256 of the file; required with url."""
+    files: Annotated[list[PairsSource], AfterValidator(_together)] = []
+    """Several files that are read as one, in the place of file, each with a url and sha256 of its own, and with its split."""
     columns: dict[PairColumn, str] = {}
     """Which column holds what, where it has another name; only positive and negative must be there."""
     title: str | None = None
@@ -103,18 +151,24 @@ class PairsFile(Options):
     """Crossed factors, each a column of the file: `tone: {title: Tone, levels: [warm, plain]}`."""
 
     @model_validator(mode="after")
-    def _readable(self) -> "PairsFile":
-        if not self.file.lower().endswith(PAIR_FILES):
-            raise ValueError(f"file: {self.file} ends in none of {', '.join(PAIR_FILES)}, by which it is read")
+    def _one_or_several(self) -> "PairsFile":
+        if self.file and not self.files:
+            require_pinned(self.file, self.url, self.sha256)
+        elif self.file or not self.files:
+            raise ValueError("give file, or files")
+        elif self.url or self.sha256:
+            raise ValueError("url and sha256 stand with each of the files")
         return self
 
-    @model_validator(mode="after")
-    def _pinned(self) -> "PairsFile":
-        if (self.url is None) != (self.sha256 is None):
-            raise ValueError("url and sha256 come together")
-        if self.url and not re.fullmatch(DOWNLOADED, self.file):
-            raise ValueError("file: a download goes below results/ or resources/ and ends in .csv, .tsv, .jsonl or .parquet")
-        return self
+    @property
+    def sources(self) -> list[PairsSource]:
+        """The files, one or several."""
+        return self.files if self.file is None else [PairsSource(file=self.file, url=self.url, sha256=self.sha256)]
+
+    @property
+    def downloads(self) -> list[PairsSource]:
+        """The files that have an address."""
+        return [source for source in self.sources if source.url]
 
 
 class Writing(Options):
