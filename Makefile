@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 SIDE_BY_SIDE := -n auto --dist loadfile
 PROFILES := $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
 
-.PHONY: help env demo test test-slow test-all lint format docs organisms install-profile clean
+.PHONY: help env demo real test test-slow test-all lint format docs organisms install-profile clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -22,6 +22,10 @@ $(VENV)/installed: requirements.lock pyproject.toml
 
 demo: env ## run the embedded default study; ends with its verdicts and where its report is
 	snakemake --profile profiles/local
+
+real: env ## run a study of a small real model, SmolLM2; MODELS=2 adds Gemma 3
+	python workflow/scripts/real_models.py smollm2-135m $(if $(filter 2,$(MODELS)),gemma-3-270m)
+	snakemake --profile profiles/local --configfile config/studies/real.yaml $(if $(filter 2,$(MODELS)),config/studies/real_2.yaml)
 
 test: env ## run the tests that take seconds each
 	python -m pytest -m "not slow" $(SIDE_BY_SIDE)
