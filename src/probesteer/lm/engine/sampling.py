@@ -5,8 +5,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-
-CACHED = (
+CACHED = 2**19  # elements that a CPU keeps in its cache from one operation to the next: larger parts take twice as long
     2**19
 )  # elements that a CPU's cache holds from one operation to the next: in larger parts the noise takes twice as long
 
