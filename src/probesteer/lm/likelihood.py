@@ -9,14 +9,14 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from probesteer.lm.blocks import decoder_blocks, input_device
-from probesteer.lm.engine.batch import pad_rows, run_batches
+from probesteer.lm.engine.batch import pad_rows, run_batches, token_budget
 from probesteer.lm.engine.cache import cache_tokens
-from probesteer.lm.engine.prefill import prefill
+from probesteer.lm.engine.prefill import Prompted, prefill
 from probesteer.lm.hooks import steering
 from probesteer.lm.load import encode_prompt
 from probesteer.lm.request import Request, push_rows
 
-MAX_LOGITS = 2**28  # elements of a batch's logits: 1 GiB in float32
+MAX_LOGITS = 2**28  # elements of the logits of a forward pass: 1 GiB in float32
 
 Visit = Callable[[list[int], Tensor, Tensor, Tensor], None]
 """Told of (rows, logits (rows, tokens, vocabulary), token ids (rows, tokens), mask (rows, tokens)) of each batch."""
@@ -52,7 +52,8 @@ def surprisal(
     result = Surprisal(*np.full((2, len(prompts)), np.nan))
 
     def visit(rows: list[int], logits: Tensor, tokens: Tensor, mask: Tensor) -> None:
-        loss = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), tokens, reduction="none").double()
+        loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens.flatten(), reduction="none")
+        loss = loss.view_as(tokens).double()
         count = mask.sum(1)
         mean = (loss * mask).sum(1) / count
         result.mean[rows] = mean.cpu().numpy()
@@ -98,32 +99,42 @@ def _visit_logits(
     continuations: Sequence[Sequence[int]],
     visit: Visit,
 ) -> None:
-    """Let `visit` see the logits that predict each token of the continuations that are not empty, in batches that fit."""
+    """Let `visit` see the logits that predict each token of the continuations that are not empty.
+
+    Prompts are computed once for all rows that fit into memory; their continuations then in parts of the size that forward
+    passes on this device have.
+    """
     device = input_device(model)
     encoded = [encode_prompt(tokenizer, request.prompt) for request in requests]
     scored = [i for i, new in enumerate(continuations) if new]
-    lengths = [len(continuations[i]) for i in scored]
+    budget = min(token_budget(device), MAX_LOGITS // model.config.get_text_config().vocab_size)
 
     def run(batch: list[int]) -> None:
         rows = [scored[i] for i in batch]
         asked = [requests[i] for i in rows]
         tokens, mask = (part.to(device) for part in pad_rows([continuations[i] for i in rows], "right"))
         prompted = prefill(model, [encoded[i] for i in rows], asked, tokens.shape[1])
-        logits = prompted.logits[:, None]
-        if tokens.shape[1] > 1:
-            attention = prompted.attention[:, :-1]
-            with steering(decoder_blocks(model), push_rows(model, asked)):
-                rest = model(
-                    input_ids=tokens[:, :-1],
-                    attention_mask=attention,
-                    position_ids=(attention.cumsum(-1) - 1)[:, prompted.width :],
-                    past_key_values=prompted.cache,
-                    use_cache=True,
-                ).logits
-            logits = torch.cat([logits, rest], 1)
-        visit(rows, logits, tokens, mask)
+        step = max(1, budget // tokens.shape[1])
+        for part in (slice(at, at + step) for at in range(0, len(rows), step)):
+            visit(rows[part], _logits(model, prompted, part, tokens[part], asked[part]), tokens[part], mask[part])
 
     if scored:
-        longest = max(len(encoded[i]) + len(continuations[i]) for i in scored)
-        most_rows = max(1, cache_tokens(model, device) // longest)
-        run_batches(run, lengths, MAX_LOGITS // model.config.get_text_config().vocab_size, most_rows)
+        lengths = [len(encoded[i]) + len(continuations[i]) for i in scored]
+        run_batches(run, lengths, cache_tokens(model, device))
+
+
+def _logits(model: PreTrainedModel, prompted: Prompted, rows: slice, tokens: Tensor, requests: Sequence[Request]) -> Tensor:
+    """The logits that predict the tokens (rows, tokens) of some of the prompted rows."""
+    logits = prompted.logits[rows, None]
+    if tokens.shape[1] == 1:
+        return logits
+    attention = prompted.attention[rows, :-1]
+    with steering(decoder_blocks(model), push_rows(model, requests)):
+        rest = model(
+            input_ids=tokens[:, :-1],
+            attention_mask=attention,
+            position_ids=(attention.cumsum(-1) - 1)[:, prompted.width :],
+            past_key_values=prompted.cache.part(rows),
+            use_cache=True,
+        ).logits
+    return torch.cat([logits, rest], 1)

@@ -1,6 +1,7 @@
 """The key-value cache of a batch whose rows end at different steps."""
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import psutil
@@ -68,6 +69,15 @@ class RowCache(Cache):
             start = block.prompt - layer.get_seq_length()
             block.keys[rows, :, start : block.prompt] = layer.keys[source]
             block.values[rows, :, start : block.prompt] = layer.values[source]
+
+    def part(self, rows: slice) -> "RowCache":
+        """The cache of some of the rows, in the same memory."""
+        part = copy(self)
+        part.blocks = [copy(block) for block in self.blocks]
+        part.layers = list(part.blocks)
+        for block in part.blocks:
+            block.keys, block.values = block.keys[rows], block.values[rows]
+        return part
 
     def move(self, source: Tensor, target: Tensor) -> None:
         """Put rows `source` in the place of rows `target`."""

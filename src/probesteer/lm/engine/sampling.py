@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 
 CACHED = 2**19  # elements that a CPU keeps in its cache from one operation to the next: larger parts take twice as long
-    2**19
-)  # elements that a CPU's cache holds from one operation to the next: in larger parts the noise takes twice as long
 
 
 def row_seed(seed_key: tuple[int | str, ...]) -> int:
