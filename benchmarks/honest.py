@@ -294,7 +294,7 @@ def judged(case: Honest) -> Judged:
     study = study_of(case)
     found, probe = detected(case.reading)
     tables: dict[str, pd.DataFrame] = {
-        "models": pd.DataFrame([{"name": "m", "dtype": case.dtype}]),
+        "models": pd.DataFrame([{"name": "m", "dtype": case.dtype, "quantisation": ""}]),
         "cells": pd.DataFrame([{"model": "m", "verified_cells": len(list(study.all_cells(study.models[0])))}]),
         "cost": pd.DataFrame([{"model": "m", "phase": "steering", "seconds": 1.0, "peak_memory_mb": 1.0}]),
         **found,

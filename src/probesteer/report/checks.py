@@ -207,7 +207,8 @@ def engineer_variance(evidence: Evidence) -> Findings:
 def engineer_dtype(evidence: Evidence) -> Findings:
     """float16 overflows at deep layers."""
     for row in evidence.models.itertuples():
-        yield row.name, noted(row.dtype != "float16"), f"weights as {row.dtype}"
+        stored = f", from {row.quantisation}" * bool(row.quantisation)
+        yield row.name, noted(row.dtype != "float16"), f"weights as {row.dtype}{stored}"
 
 
 @check("Engineer", "time and memory", "cost")
