@@ -217,11 +217,13 @@ def organism(name: str, output: Output) -> None:
 
 
 @verb()
-def grammar(output: Output) -> None:
+def grammar(
+    output: Output, crossed: Annotated[bool, typer.Option("--crossed", help="With pairs that are crossed with a tone.")] = False
+) -> None:
     """Write the organisms' concept: scenarios and fresh pairs."""
     from probesteer.concepts.grammar import write_concept
 
-    write_concept(output)
+    write_concept(output, crossed)
 
 
 @verb()

@@ -8,9 +8,11 @@ stance only in CUE_AGREEMENT of the texts, so a bag of words detects little.
 import json
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -19,6 +21,7 @@ from probesteer.files.whole import write_text
 
 CUE_AGREEMENT = 0.68
 PAIRS_SEED, PAIRS_PER_SPLIT = 20260131, 60  # no setting was tuned on the pairs of this seed
+SITUATIONS_PER_SPLIT = 30  # of crossed pairs, each told in both tones
 
 PERSON_CUES = ["warm", "gentle", "patient", "kind"]
 GOAL_CUES = ["sharp", "exact", "quick", "firm"]
@@ -47,6 +50,10 @@ FILLERS = [
     "The wall is old and grey.",
     "A bell rings twice.",
 ]
+TONES = {  # of crossed pairs: which fillers are the speaker's
+    "felt": [FILLERS[at] for at in (1, 4, 5, 7, 9)],
+    "plain": [FILLERS[at] for at in (0, 2, 3, 6, 8)],
+}
 
 
 @dataclass(frozen=True)
@@ -122,10 +129,14 @@ def contrast(rng: random.Random, person: str, goal: str, sentences: int) -> tupl
     fillers = rng.sample(FILLERS, 2)
 
     def side(positive: bool) -> str:
-        middle = [commitment(template, person, goal, positive) for template in templates]
-        return " ".join([fillers[0], cue(rng, positive), *middle, fillers[1]])
+        return told(fillers, cue(rng, positive), [commitment(template, person, goal, positive) for template in templates])
 
     return side(True), side(False)
+
+
+def told(fillers: Sequence[str], cue: str, commitments: Sequence[str]) -> str:
+    """A text: a filler, a cue, commitments, a filler."""
+    return " ".join([fillers[0], cue, *commitments, fillers[1]])
 
 
 def response(rng: random.Random, person: str, goal: str, positive: bool) -> str:
@@ -191,14 +202,45 @@ def write_pairs() -> list[dict[str, str]]:
     ]
 
 
+def write_crossed_pairs() -> list[dict[str, str]]:
+    """Situations told four times, person or goal first in either of TONES, none a near-duplicate of another.
+
+    The cue says nothing here. Of one situation the texts share their scene, person and goal; with three commitments few are
+    near-duplicates of others.
+    """
+    rng = random.Random(PAIRS_SEED)
+    names = [name for _ in range(2 * SITUATIONS_PER_SPLIT) for name in SCENES]
+    drafts = []
+    for name in names:
+        person, goal = rng.choice(SCENES[name].persons), rng.choice(SCENES[name].goals)
+        drafts.append([_telling(rng, person, goal, positive, tone) for tone in TONES.values() for positive in (True, False)])
+    clusters = near_duplicate_clusters([tuple(texts) for texts in drafts])
+    firsts = sorted({cluster: number for number, cluster in reversed(list(enumerate(clusters)))}.values())
+    return [
+        {"id": f"{names[draft]}-{number:03d}-{tone}", "situation": f"{names[draft]}-{number:03d}", "scenario": names[draft]}
+        | {"split": "train" if number < SITUATIONS_PER_SPLIT else "test", "voice": "grammar", "tone": tone}
+        | dict(zip(("positive", "negative"), drafts[draft][2 * at : 2 * at + 2], strict=True))
+        for number, draft in enumerate(firsts[: 2 * SITUATIONS_PER_SPLIT])
+        for at, tone in enumerate(TONES)
+    ]
+
+
+def _telling(rng: random.Random, person: str, goal: str, positive: bool, fillers: Sequence[str]) -> str:
+    middle = [commitment(template, person, goal, positive) for template in rng.sample(COMMITMENTS, 3)]
+    return told(rng.sample(fillers, 2), cue(rng, rng.random() < 0.5), middle)
+
+
 def neutral_texts() -> list[str]:
     """Twenty texts of three fillers each, which commit to nothing."""
     count = len(FILLERS)
     return [" ".join(FILLERS[(at + step * move) % count] for move in range(3)) for step in (1, 3) for at in range(count)]
 
 
-def write_concept(folder: Path) -> None:
-    """Write concept.yaml, pairs.jsonl and ablation_words.txt of the organisms' language."""
+def write_concept(folder: Path, crossed: bool = False) -> None:
+    """Write concept.yaml, pairs.jsonl and ablation_words.txt of the organisms' language.
+
+    Crossed pairs come in two tones; their cues agree with nothing, so that there are no words to ablate.
+    """
     scenarios = {
         name: {
             "title": scene.title,
@@ -209,7 +251,7 @@ def write_concept(folder: Path) -> None:
         }
         for name, scene in SCENES.items()
     }
-    concept = {
+    concept: dict[str, Any] = {
         "title": "Who comes first (language of the model organisms)",
         "description": "The positive side puts a person before a goal; both sides use the same words.",
         "scorers": ["grammar", "published"],
@@ -217,8 +259,14 @@ def write_concept(folder: Path) -> None:
         "system_prompts": {side: prompts[0] for side, prompts in SYSTEM_PROMPTS.items()},
         "scenarios": scenarios,
     }
+    if crossed:
+        concept["title"] += ", in two tones"
+        concept["factors"] = {"tone": {"title": "Tone", "levels": [*TONES]}}
     header = "# Written by `probesteer grammar`; change src/probesteer/concepts/grammar.py instead.\n"
     write_text(folder / "concept.yaml", header + yaml.safe_dump(concept, sort_keys=False, width=120))
-    write_text(folder / "pairs.jsonl", "".join(json.dumps(pair) + "\n" for pair in write_pairs()))
+    pairs = write_crossed_pairs() if crossed else write_pairs()
+    write_text(folder / "pairs.jsonl", "".join(json.dumps(pair) + "\n" for pair in pairs))
+    if crossed:
+        return
     words = "# The cue words, which agree with the stance in most texts. One per line.\n"
     write_text(folder / "ablation_words.txt", words + "".join(f"{word}\n" for word in sorted(PERSON_CUES + GOAL_CUES)))

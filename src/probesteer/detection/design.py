@@ -22,6 +22,10 @@ class Design:
     def test(self) -> np.ndarray:
         return ~self.train
 
+    def among(self, texts: np.ndarray) -> "Design":
+        """The design of these texts alone, bool (texts,)."""
+        return Design(self.labels[texts], self.groups[texts], self.train[texts], self.folds[texts])
+
     def sides(self, activations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The training activations (texts, hidden) of the positive and of the negative side."""
         return activations[self.train & self.labels], activations[self.train & ~self.labels]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 from probesteer.concepts.data import activations_path, pair_sets
 from probesteer.detection.activations import LayerActivations, count_ablations, read_layer
+from probesteer.detection.crossed import crossed
 from probesteer.detection.design import Design
 from probesteer.detection.estimate import Estimate, metric_row
 from probesteer.detection.heldout import NUMERICS, measure
@@ -70,6 +72,7 @@ def detect_model(study: Study, model: Model) -> None:
         planted[0] if planted else None,
         caches[study.control_concept] if study.control_concept else None,
         study.detection_permutations,
+        sets[study.concept].factors,
     )
     made_from = {concept: read_inputs(path) for concept, path in caches.items()}
     write_detection(rows, study.paths.detection(model.name), detection_inputs(study, model, words, made_from))
@@ -88,11 +91,13 @@ def detection_rows(
     planted: np.ndarray | None = None,
     control: Path | None = None,
     permutations: int = PERMUTATIONS,
+    factors: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Rows (layer, metric, of, estimate, lower, upper) of a cache; the layer is null for what concerns the whole model.
 
     `words` are the concept's keywords; `planted` is the unit vector (hidden,) along which an organism's stance was planted;
-    `control` is the cache of another concept, whose direction is tried on this one's held-out pairs.
+    `control` is the cache of another concept, whose direction is tried on this one's held-out pairs; `factors` are the levels
+    of crossed factors in their order.
     """
     caches = {layer: read_layer(path, layer) for layer in layers}
     draws = range(1, count_ablations(path) + 1)
@@ -107,6 +112,7 @@ def detection_rows(
     embedded = held_out_scores(caches[EMBEDDINGS].activations, design) if EMBEDDINGS in caches else None
     for layer, cache in caches.items():
         own = [*layer_rows(cache, chosen.by_layer[layer], seed), *layer_cosines(directions, layer)]
+        own += crossed(cache, factors)
         own += beyond(cache.activations, design, surface, embedded if layer != EMBEDDINGS else None)
         if draws:
             left = [held_out_auroc(read_layer(path, layer, draw).activations, design).estimate for draw in draws]

@@ -14,6 +14,7 @@ __all__ = ["CHECKS"]
 
 LEAKS = 0.1  # share of the test clusters
 GENERATOR_FAIR, GENERATOR_BAR = 0.6, 0.75  # AUROC of the generator's name alone
+ALIGNED = 0.5  # cosine with a factor's direction: a quarter of the squared norm
 CONCENTRATED = 0.5  # share of the direction's squared norm in 1 % of its dimensions
 
 
@@ -100,6 +101,40 @@ def devil_control_concept(evidence: Evidence) -> Findings:
             margin = margin_of(row, "above_control_concept")
             status, text = against(row, max(auroc, 1 - auroc), margin, evidence.criteria.auroc)
             yield row.model, status, f"its direction gives {text}, cosine {row.cos_control_concept:.2f}"
+
+
+@check("Devil's Advocate", "crossed factors", "details")
+def devil_factors(evidence: Evidence) -> Findings:
+    """It is not only the tone, or whatever else the pairs are crossed with.
+
+    FAIL where the direction fitted in one level does not read the behaviour in the other: the mean AUROC of both ways is below
+    its bar, or the interval of one way does not lie above 1/2. Where nothing is read across levels each interval lies above
+    1/2 in at most 2.5 % of studies, and both must. FAIL also where the probe loses its AUROC with the factor's own direction
+    taken out: within a level too, the sides then differ in the factor. WARN where that direction, either way round, reaches
+    the bar of detection on the behaviour, or lies along the probe (cosine ALIGNED): a model may take a warm tone for a sign
+    of the behaviour, and the direction of the tone then holds some of it, so that this alone is no ground for a FAIL. WARN,
+    too, where the levels themselves are not told apart, so that crossing them shows nothing.
+    """
+    bars = evidence.criteria
+    names = ("factor_auroc", "cos_factor", "factor_tells_auroc", "without_factor_auroc")
+    of_factor = {
+        (name, row.model): rows.set_index("of") for name in names for row, rows in details_of(evidence, name, of_layer=True)
+    }
+    for row, rows in details_of(evidence, "across_level_auroc", of_layer=True):
+        for factor, read in rows.groupby(rows["of"].str.partition(": ")[0], sort=False):
+            own, cosine, tells, left = (of_factor[name, row.model].loc[factor] for name in names)
+            apart = max(tells["estimate"], 1 - tells["estimate"])
+            across = read["estimate"].mean() >= bars.factor_auroc and bool((read["lower"] > 0.5).all())
+            holds = across and row.auroc - left["estimate"] <= bars.ablation_drop
+            clear = apart < bars.auroc and abs(cosine["estimate"]) < ALIGNED and own["lower"] > 0.5
+            ways = " and ".join(f"{way.estimate:.3f} [{way.lower:.3f}, {way.upper:.3f}]" for way in read.itertuples())
+            text = (
+                f"{factor}: fitted in one level and read in the other {ways} (bar {bars.factor_auroc} on average, intervals "
+                f"above 0.5); its own direction reads the levels at {own['estimate']:.3f}, the sides at {apart:.3f} (bar "
+                f"{bars.auroc}), cosine {cosine['estimate']:.2f} (bar {ALIGNED}); without it {left['estimate']:.3f} against "
+                f"{beside(row)} (bar {bars.ablation_drop})"
+            )
+            yield row.model, graded(holds and clear, holds), text
 
 
 @check("Devil's Advocate", "out-of-scenario drop", "details")
