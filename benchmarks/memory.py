@@ -10,20 +10,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from workload import PAIRS, write_workload
+from workload import write_workload
 
 from probesteer.files.tables import peak_memory_mb
 
 
 def extract(folder: Path, texts: int) -> None:
     """Write the activation cache of `texts` texts of four words; prints what it took, in MB."""
-    from probesteer.concepts.pairs import load_pairs
+    from probesteer.concepts.pairs import Pair
     from probesteer.detection.activations import cache_rows, write_activations
     from probesteer.lm.card import model_card
     from probesteer.study.model import Model
 
     words = json.loads((folder / "workload.json").read_text())["texts"][0].split()
-    pair = load_pairs(PAIRS)[0]
+    pair = Pair(id="p", scenario="the_maze", split="train", voice="first_person", positive="a", negative="b")
     text = " ".join(words[:4])
     pairs = [
         pair.model_copy(update={"id": f"p{i}", "positive": f"{text} {i}", "negative": f"{i} {text}"}) for i in range(texts // 2)

@@ -15,12 +15,21 @@ import yaml
 from filelock import FileLock
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from probesteer.concepts.concept import load_concept
+from probesteer.concepts.pairs import Pair, load_pairs
 from probesteer.lm.load import load_model
+from probesteer.study.sections import levels
 
 ROOT = Path(__file__).parent.parent
 ORGANISMS = ROOT / "resources/organisms"
 ARCHITECTURES = ["llama", "qwen2", "phi3", "phi", "mistral"]
 COPIED = ["Snakefile", "workflow", "config", "resources", "profiles"]
+
+
+def shipped_pairs(concept: str) -> list[Pair]:
+    """The pairs of a shipped concept with their levels of its factors."""
+    folder = ROOT / "resources/concepts" / concept
+    return load_pairs(folder / "pairs.jsonl", None, levels(load_concept(folder).factors))
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ORGANISMS, ROOT
+from conftest import ORGANISMS, ROOT, shipped_pairs
 
 from probesteer.behaviour.effects import mean_success, of_arm, success_rates
 from probesteer.behaviour.power import detectable_change
 from probesteer.behaviour.trends import trends
 from probesteer.concepts.duplicates import near_duplicate_clusters
-from probesteer.concepts.pairs import load_pairs
 from probesteer.concepts.words import ablate, load_words
 from probesteer.detection.activations import cache_rows, read_layer
 from probesteer.detection.design import Design
@@ -42,8 +41,6 @@ from probesteer.study.load import load_study
 from probesteer.study.model import Model
 from probesteer.study.paths import DEMO
 from probesteer.study.sections import Criteria, Sampling
-
-PAIRS = ROOT / "resources/concepts/empathy_in_action/pairs.jsonl"
 
 
 def texts(
@@ -401,7 +398,7 @@ def test_a_detection_table_holds_every_row_a_sceptic_asks_for(finished):
 
 
 def test_ablation_replaces_listed_words_on_both_sides_by_draws_that_differ():
-    pairs = load_pairs(PAIRS)[:3]
+    pairs = shipped_pairs("empathy_in_action")[:3]
     rows = cache_rows(pairs, ["a", "b", "c"], ["stay", "run"], 2)
     assert [row.ablation for row in rows] == [0] * 6 + [1] * 6 + [2] * 6
     assert ablate("They stayed. Running!", ["stay", "run"], "0")[1] == 2

@@ -1,17 +1,14 @@
 """The shipped concepts: pairs that are written, matched, and told apart by what they say alone."""
 
 import re
-from collections import Counter
-from itertools import combinations
 
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, shipped_pairs
 
 from probesteer.cli import main
 from probesteer.concepts.concept import load_concept
-from probesteer.concepts.pairs import load_pairs
 from probesteer.concepts.words import ablate, load_words, word_pattern
 from probesteer.errors import InputError
 
@@ -20,22 +17,13 @@ CONCEPTS = [EMPATHY, ROOT / "resources/concepts/empathy_grammar"]
 TOP_SCENARIOS = {"food_delivery", "the_listener", "the_maze", "the_protector", "the_duel"}
 
 
-@pytest.fixture(scope="module")
-def pairs():
-    return load_pairs(EMPATHY / "pairs.jsonl")
-
-
 def words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9']+", text.lower())
 
 
-def five_grams(text: str) -> set[tuple[str, ...]]:
-    return {tuple(words(text)[i : i + 5]) for i in range(len(words(text)) - 4)}
-
-
 @pytest.mark.parametrize("folder", CONCEPTS, ids=lambda folder: folder.name)
 def test_a_concept_has_the_five_scenarios_with_pairs_in_both_splits(folder):
-    concept, concept_pairs = load_concept(folder), load_pairs(folder / "pairs.jsonl")
+    concept, concept_pairs = load_concept(folder), shipped_pairs(folder.name)
     assert set(concept.scenarios) == TOP_SCENARIOS == {pair.scenario for pair in concept_pairs}
     assert len(concept_pairs) >= 60
     assert {(pair.scenario, pair.split) for pair in concept_pairs} == {
@@ -44,64 +32,11 @@ def test_a_concept_has_the_five_scenarios_with_pairs_in_both_splits(folder):
     assert all(set(scenario.rubric) == {0, 1, 2} and scenario.user_prompt() for scenario in concept.scenarios.values())
 
 
-def test_each_scenario_has_twelve_pairs_in_two_voices(pairs):
-    assert set(Counter(pair.scenario for pair in pairs).values()) == {12}
-    for scenario in TOP_SCENARIOS:
-        assert len({pair.voice for pair in pairs if pair.scenario == scenario}) == 2
-    assert all(pair.generator is None for pair in pairs)
-
-
-def test_sides_have_80_to_160_words_and_match_in_length(pairs):
-    for pair in pairs:
-        for measure in (lambda text: len(text.split()), len):
-            shorter, longer = sorted((measure(pair.positive), measure(pair.negative)))
-            assert longer <= 1.15 * shorter, pair.id
-        assert min(len(pair.positive.split()), len(pair.negative.split())) >= 80, pair.id
-        assert max(len(pair.positive.split()), len(pair.negative.split())) <= 160, pair.id
-    longer_positive = sum(len(pair.positive) > len(pair.negative) for pair in pairs)
-    assert 0.35 * len(pairs) < longer_positive < 0.65 * len(pairs)
-
-
-def test_sides_have_the_same_formatting(pairs):
-    for pair in pairs:
-        for side in (pair.positive, pair.negative):
-            assert not re.search(r"[*_#`\n\t<>\[\]{}|\"]", side), pair.id
-            assert side == side.strip() and side[-1] == "." and side.isascii(), pair.id
-
-
-def test_no_sentence_occurs_twice(pairs):
-    sentences = Counter(
-        sentence.lower()
-        for pair in pairs
-        for side in (pair.positive, pair.negative)
-        for sentence in re.split(r"(?<=[.!?])\s+", side)
-    )
-    assert [sentence for sentence, count in sentences.items() if count > 1] == []
-
-
-def test_no_two_texts_are_near_duplicates(pairs):
-    grams = {(pair.id, side): five_grams(getattr(pair, side)) for pair in pairs for side in ("positive", "negative")}
-    overlap = {
-        (first, second): len(grams[first] & grams[second]) / min(len(grams[first]), len(grams[second]))
-        for first, second in combinations(grams, 2)
-    }
-    between = max(value for (first, second), value in overlap.items() if first[0] != second[0])
-    within = max(overlap.values())
-    assert between < 0.05 and within < 0.25
-
-
-def test_the_ablation_words_occur_in_the_pairs(pairs):
-    listed = [line for line in (EMPATHY / "ablation_words.txt").read_text().splitlines() if line and not line.startswith("#")]
-    used = {word for pair in pairs for side in (pair.positive, pair.negative) for word in words(side)}
-    assert listed == sorted(set(listed)) and len(listed) >= 41  # the published list had 41
-    assert [word for word in listed if word not in used] == []
-
-
 FORMALITY = ROOT / "resources/concepts/formality"
 
 
 def test_the_control_concept_says_the_same_in_as_many_words_in_another_register():
-    concept, formal = load_concept(FORMALITY), load_pairs(FORMALITY / "pairs.jsonl")
+    concept, formal = load_concept(FORMALITY), shipped_pairs("formality")
     assert {(pair.scenario, pair.split) for pair in formal} == {
         (s, split) for s in concept.scenarios for split in ("train", "test")
     }

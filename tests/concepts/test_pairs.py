@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, World
+from conftest import World, shipped_pairs
 
 from probesteer.concepts import download as download_module
 from probesteer.concepts.card import cluster_names, data_card
@@ -27,7 +27,7 @@ from probesteer.files.digests import file_digest
 from probesteer.lm.capture import Captured
 from probesteer.study import PairsFile
 
-SHIPPED = load_pairs(ROOT / "resources/concepts/empathy_grammar/pairs.jsonl")
+SHIPPED = shipped_pairs("empathy_grammar")
 COLUMNS = {"positive": "warm", "negative": "cold", "scenario": "where"}
 ROWS = [{"warm": pair.positive, "cold": pair.negative, "where": f"At {pair.scenario}!", "note": "x"} for pair in SHIPPED]
 
@@ -172,9 +172,7 @@ def test_the_longest_common_subsequence_is_that_of_dynamic_programming():
 
 def test_a_template_with_every_fifth_word_changed_is_one_cluster():
     draw = random.Random(0)
-    templates = [
-        pair.positive.split()[:40] for pair in load_pairs(ROOT / "resources/concepts/empathy_in_action/pairs.jsonl")[:6]
-    ]
+    templates = [pair.positive.split()[:40] for pair in shipped_pairs("empathy_in_action")[:6]]
     filled = [
         tuple(
             " ".join(f"w{draw.randrange(10**6)}" if place % 5 == 4 else word for place, word in enumerate(template))
@@ -187,10 +185,10 @@ def test_a_template_with_every_fifth_word_changed_is_one_cluster():
 
 
 @pytest.mark.parametrize(
-    ("concept", "clusters", "leaking"), [("empathy_in_action", 60, 0), ("formality", 20, 0), ("empathy_grammar", 120, 0)]
+    ("concept", "clusters", "leaking"), [("empathy_in_action", 50, 0), ("formality", 20, 0), ("empathy_grammar", 120, 0)]
 )
 def test_the_shipped_pairs_do_not_collapse(concept, clusters, leaking):
-    own = load_pairs(ROOT / f"resources/concepts/{concept}/pairs.jsonl")
+    own = shipped_pairs(concept)
     found = cluster_names(own)
     train, test = ({name for pair, name in zip(own, found, strict=True) if pair.split == split} for split in ("train", "test"))
     assert (len(set(found)), len(train & test)) == (clusters, leaking)

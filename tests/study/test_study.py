@@ -211,12 +211,13 @@ def test_a_further_model_re_runs_no_other_detection_within_a_step():
 
 
 @pytest.mark.parametrize(
-    ("pairs", "models", "least"), [(8, 1, 2**-7), (8, 51, 51 / 128), (60, 51, 51 / 10001), (60, 1, 1 / 1001)]
+    ("pairs", "models", "least"), [(8, 1, 2**-7), (8, 51, 51 / 128), (50, 51, 51 / 10001), (50, 1, 1 / 1001)]
 )
 def test_the_least_p_follows_from_pairs_permutations_and_models(pairs, models, least, tmp_path):
-    lines = (ROOT / "resources/concepts/empathy_in_action/pairs.jsonl").read_text().splitlines()
+    path = ROOT / "resources/concepts/empathy_in_action/pairs.jsonl"
+    lines = [line for line in path.read_text().splitlines() if '"tone": "warm"' in line]  # a pair of each situation
     train, test = ([line for line in lines if f'"{split}"' in line] for split in ("train", "test"))
-    (tmp_path / "mine.jsonl").write_text("\n".join(lines if pairs == 60 else train[: pairs // 2] + test[: pairs // 2]))
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines if pairs == 50 else train[: pairs // 2] + test[: pairs // 2]))
     study = many(models, pairs={"file": str(tmp_path / "mine.jsonl")}, steering_layers=[])
     assert least_p(study) == pytest.approx(least)
     said = out_of_reach(study)
