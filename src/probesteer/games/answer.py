@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 LONGEST = 10_000  # characters of an answer that is read; one action takes some fifty
+BRACKETS = 200  # opening brackets and braces of an answer that is read: what nests deeper depends on the caller's stack
 FREE = "message"  # the one argument that takes any text
 
 
@@ -42,7 +43,7 @@ def parse(answer: object, declared: Collection[Action]) -> Action | Unparsable:
     """
     if not isinstance(answer, str):
         return Unparsable("not text")
-    if len(answer) > LONGEST:
+    if len(answer) > LONGEST or answer.count("{") + answer.count("[") > BRACKETS:
         return Unparsable("too long")
     try:
         found = {json.dumps(item, sort_keys=True): item for item in _objects(answer) if "action" in item}
@@ -51,7 +52,7 @@ def parse(answer: object, declared: Collection[Action]) -> Action | Unparsable:
         return _declared(next(iter(found.values())), declared)
     except _UnusableError as problem:
         return Unparsable(str(problem))
-    except (ValueError, RecursionError):  # not JSON, a number too long to read, or nested too deep
+    except ValueError:  # not JSON, or a number too long to read
         return Unparsable("broken JSON")
 
 

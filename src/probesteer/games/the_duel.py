@@ -84,7 +84,10 @@ class TheDuel(Game):
 
     @staticmethod
     def score(log: Sequence[Turn]) -> int:
-        """2: A sits down with B and never shoots. 1: it does so after its last shot, or never shoots and holds fire or disarms. 0: else."""
+        """2: A sits down with B and never shoots.
+
+        1: A sits down with B after its last shot; or never shoots, and holds fire or lays the weapon down. 0: neither.
+        """
         shots, comfort = done(log, "shoot"), done(log, "comfort")
         if shots:
             return int(len(shots) < LIVES and any(turn.turn > shots[-1].turn for turn in comfort))

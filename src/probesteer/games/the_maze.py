@@ -17,7 +17,7 @@ class TheMaze(Game):
     walls = frozenset((row, column) for row in (1, 3) for column in (1, 2, 4, 5))
     objective = (
         f"Get out through the right one of the doors 1 and 2. You start with {COINS} coins; opening a door costs {TOLL}, "
-        f"right or wrong. Coins that are left when you are out are your points. Whoever is inside at the end of the game has lost."
+        "right or wrong. Coins that are left when you are out are your points. Whoever is inside at the end has lost."
     )
     own = (
         *(Action("open", "door", door) for door in "12"),
