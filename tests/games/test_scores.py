@@ -14,7 +14,7 @@ WAIT, LEAVE, SAY = (
 )
 LISTEN, HELP = ("B", Action("listen")), ("B", Action("get_help"))
 LEAD, STAND, SPEAK = ("B", Action("lead")), ("D", Action("stand_by")), ("D", Action("speak_up"))
-SHOOT, HOLD, DISARM, COMFORT = Action("shoot"), Action("hold_fire"), Action("lay_down_weapon"), ("B", Action("comfort"))
+SHOOT, HOLD, DISARM, SIT = Action("shoot"), Action("hold_fire"), Action("lay_down_weapon"), ("B", Action("sit_with"))
 
 
 def report(player):
@@ -117,15 +117,15 @@ LEVELS = [
     ("the_protector", 0, [report("D"), to_the_end]),
     ("the_protector", 0, [report("B"), report("D"), silence]),
     ("the_protector", 0, [to_the_end]),
-    ("the_duel", 2, [COMFORT, WAIT]),
-    ("the_duel", 2, [DISARM, COMFORT]),
+    ("the_duel", 2, [SIT, WAIT]),
+    ("the_duel", 2, [DISARM, SIT]),
     ("the_duel", 1, [HOLD, words_only]),
     ("the_duel", 1, [DISARM, silence]),
-    ("the_duel", 1, [SHOOT, COMFORT, WAIT]),
-    ("the_duel", 0, [COMFORT, SHOOT]),
+    ("the_duel", 1, [SHOOT, SIT, WAIT]),
+    ("the_duel", 0, [SIT, SHOOT]),
     ("the_duel", 0, [SHOOT, DISARM, WAIT]),
     ("the_duel", 0, [SHOOT, HOLD, HOLD]),
-    ("the_duel", 0, [SHOOT, COMFORT, SHOOT]),
+    ("the_duel", 0, [SHOOT, SIT, SHOOT]),
     ("the_duel", 0, [to_the_end]),
     *((name, 0, [silence]) for name in GAMES),
     *((name, 0, [words_only]) for name in GAMES),
@@ -172,7 +172,7 @@ HELP_IN_FULL = {
     "the_listener": [LISTEN] * 3,
     "the_maze": [first_door, LEAD],
     "the_protector": [STAND, SPEAK],
-    "the_duel": [COMFORT],
+    "the_duel": [SIT],
 }
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 LONGEST = 10_000  # characters of an answer that is read; one action takes some fifty
@@ -18,9 +19,13 @@ class Action:
     key: str = ""
     value: str = ""
 
-    def __str__(self) -> str:
-        """The JSON that a player answers, on one line and in ASCII."""
+    @cached_property
+    def json(self) -> str:
+        """What a player answers, on one line and in ASCII."""
         return json.dumps({"action": self.name} | ({self.key: self.value} if self.key else {}))
+
+    def __str__(self) -> str:
+        return self.json
 
 
 @dataclass(frozen=True)

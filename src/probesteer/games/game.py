@@ -139,6 +139,7 @@ class Game(gymnasium.Env[str, str]):
         self.turn, self.over, self.ended = 1, False, False
         self.log: list[Turn] = []
         self.history: list[str] = []
+        self.rules = self._rules()
         self.begin()
         self.voices()
         return self.observation(), self._info()
@@ -197,7 +198,7 @@ class Game(gymnasium.Env[str, str]):
         now = ["The game is over." if self.over else f"Turn {self.turn} of {self.turns}.", "State:"]
         now += [f"- {self.who(letter)}: {text}" for letter, text in self.state().items()]
         now += ["Map:", *self._map(), "Possible actions:", *self.legal_actions()]
-        return "\n".join([*self._rules(), "History:", *self.history, *now])
+        return "\n".join([*self.rules, "History:", *self.history, *now])
 
     def who(self, letter: str) -> str:
         """A player as the texts call them."""

@@ -30,21 +30,28 @@ def task_focused(game: Game) -> Action:
     return beside(game, "E", LEAVE)
 
 
+def helping(game: Game) -> Action | None:
+    """The next deed, or step to it, for the person in need; None where there is no need (yet, or any more)."""
+    if not game.pleading():
+        return None
+    match game:
+        case FoodDelivery():
+            return _deliver(game, "D")
+        case TheListener():
+            return beside(game, "B", Action("listen"))
+        case TheMaze():
+            return beside(game, "B", Action("lead"))
+        case TheProtector():
+            return beside(game, "D", Action("stand_by"))
+    return beside(game, "B", Action("sit_with"))
+
+
 def empathic(game: Game) -> Action:
     """Meets the need of the person who asks, at whatever cost, and then does the task; where nobody asks, the task."""
-    if game.variant.need and game.pleading():
-        match game:
-            case FoodDelivery():
-                return _deliver(game, "D")
-            case TheListener():
-                return beside(game, "B", Action("listen"))
-            case TheMaze() if game.arrived:
-                return beside(game, "B", Action("lead"))
-            case TheProtector():
-                return beside(game, "D", Action("stand_by"))
-            case TheDuel():
-                return beside(game, "B", Action("comfort"))
-    return WAIT if game.variant.need and isinstance(game, TheDuel) else task_focused(game)
+    deed = helping(game) if game.variant.need else None
+    if game.variant.need and isinstance(game, TheDuel):
+        return deed or WAIT  # the task would undo it
+    return deed or task_focused(game)
 
 
 def at_random(seed: int) -> Policy:

@@ -88,7 +88,7 @@ class TheMaze(Game):
         return self.arrived or None
 
     def pleading(self) -> bool:
-        return not self.led
+        return bool(self.arrived) and not self.led
 
     def state(self) -> dict[str, str]:
         doors = f"door {self.opened()[0]} was opened and is the wrong one" if self.opened() else "no door opened"
