@@ -34,6 +34,7 @@ def test_files_and_functions_are_short(path):
     [
         ("files/whole", "from probesteer.study.paths import RESULTS", "A room knows only the rooms below it"),
         ("detection/robustness", "from probesteer.behaviour.effects import CELL", "A room knows only the rooms below it"),
+        ("games/answer", "from probesteer.study.paths import RESULTS", "A room knows only the rooms below it"),
         ("study/cells", "from probesteer.study.experiment import Study", "No imports run in a circle"),
         ("study/cells", "import pandas", "What the Snakefile imports is light"),
         ("report/views", "import torch", "Only language models know torch"),
