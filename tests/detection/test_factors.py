@@ -125,6 +125,10 @@ def organism_layer(name: str) -> LayerActivations:
     )
 
 
+def test_no_situation_of_the_crossed_pairs_is_a_near_duplicate_of_another():
+    assert cluster_names(PAIRS) == [PAIRS[number - number % 2].id for number in range(120)]
+
+
 @pytest.fixture(scope="module", params=["llama", "qwen2", "control"])
 def organism_read(request: pytest.FixtureRequest) -> tuple[str, LayerActivations]:
     return request.param, organism_layer(request.param)
