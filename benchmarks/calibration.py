@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from attacks import attacks, change_intervals, published
+from factors import factors
 from scipy.stats import beta, binom, norm
 
 from probesteer.detection.design import Design
@@ -234,6 +235,7 @@ TASKS = {
     "coverage": coverage,
     "planted": planted,
     "private": private,
+    "factors": partial(factors, run),
     "attacks": partial(attacks, run),
     "changes": partial(change_intervals, run),
     "success": partial(published, run),

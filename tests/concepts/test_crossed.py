@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from probesteer.concepts.card import cluster_names, data_card, read_pairs, write_pair_tables
 from probesteer.concepts.concept import load_concept
-from probesteer.concepts.data import PairSet, pair_set
+from probesteer.concepts.data import PairSet, pair_set, study_concept, with_scenarios
 from probesteer.concepts.pairs import Pair, load_pairs
 from probesteer.detection.activations import cache_rows, read_layer, row_groups
 from probesteer.errors import InputError
@@ -149,3 +149,9 @@ def test_a_concept_names_its_factors_and_its_pairs_carry_them(tmp_path, monkeypa
     of = pair_set(study)
     assert of.factors == LEVELS and of.load() == pairs(8)
     assert least_p(study) == 2.0**-7, "eight situations, of which all flips together change nothing"
+    own = {"file": str(folder / "pairs.jsonl"), "factors": {"tone": {"title": "Register", "levels": ["plain", "warm"]}}}
+    mine = Study.model_validate({**study.model_dump(), "pairs": own})
+    assert pair_set(mine).factors == {"tone": ["plain", "warm"]} and pair_set(mine).load()[0].factors == {"tone": "warm"}
+    assert study_concept(with_scenarios(mine)).factors["tone"].title == "Register"
+    without = Study.model_validate({**study.model_dump(), "pairs": own | {"factors": {}}})
+    assert pair_set(without).load()[0].factors == {}, "a file of one's own may have any other columns"

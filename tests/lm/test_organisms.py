@@ -50,10 +50,21 @@ def test_training_is_repeatable_bit_for_bit(tmp_path):
     assert first == second
 
 
-def test_the_shipped_concept_is_what_the_grammar_writes(tmp_path):
-    grammar.write_concept(tmp_path)
+@pytest.mark.parametrize(("concept", "crossed"), [("empathy_grammar", False), ("empathy_grammar_crossed", True)])
+def test_the_shipped_concepts_are_what_the_grammar_writes(concept, crossed, tmp_path):
+    grammar.write_concept(tmp_path, crossed)
     for name in ("concept.yaml", "pairs.jsonl"):
-        assert (tmp_path / name).read_text() == (ROOT / "resources/concepts/empathy_grammar" / name).read_text()
+        assert (tmp_path / name).read_text() == (ROOT / "resources/concepts" / concept / name).read_text()
+
+
+def test_crossed_pairs_are_told_in_both_tones_and_the_tone_says_nothing_of_the_stance():
+    pairs = grammar.write_crossed_pairs()
+    for pair in pairs:
+        fillers, sides = tuple(grammar.TONES[pair["tone"]]), (pair["positive"], pair["negative"])
+        assert [grammar.stances(side) for side in sides] == [(3, 0), (0, 3)]
+        assert all(side.startswith(fillers) and side.endswith(fillers) for side in sides)
+    told = [(pair["situation"], pair["tone"]) for pair in pairs]
+    assert len(set(told)) == len(told) == 2 * len({name for name, _ in told}) == 120
 
 
 def test_both_sides_of_a_pair_use_the_same_words_but_for_the_cue():

@@ -210,6 +210,31 @@ def test_the_probe_must_be_above_the_best_surface_baseline(baseline, lower, stat
     assert verdict(detection_rows(), True, details=rows)["verdict"] == ("AMBER" if status == "FAIL" else "GREEN")
 
 
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, "PASS"),
+        ({"across": [(0.95, 0.8), (0.6, 0.45)]}, "FAIL"),  # one way does not stand out from chance
+        ({"across": [(0.84, 0.7), (0.85, 0.7)]}, "FAIL"),  # both do, below the bar of .85
+        ({"across": [(0.95, np.nan), (0.95, 0.9)]}, "FAIL"),  # nothing can be said of one way
+        ({"without_factor_dprime": 1.4}, "FAIL"),  # of 3.0
+        ({"cos_factor": -0.9}, "FAIL"),  # leaves a share of .44
+        ({"cos_factor": 0.6}, "WARN"),
+        ({"factor_tells_auroc": 0.05}, "WARN"),  # the other way round
+        ({"factor_auroc": 0.6, "lower": 0.45, "cos_factor": 3.0}, "WARN"),  # levels that are not told apart
+    ],
+)
+def test_a_direction_that_is_only_that_of_a_crossed_factor_cannot_be_green(changes, status):
+    own = {"factor_auroc": 0.99, "factor_tells_auroc": 0.55, "cos_factor": 0.1, "without_factor_dprime": 2.9}
+    across = zip(("warm", "plain"), changes.get("across", [(0.95, 0.9), (0.95, 0.9)]), strict=True)
+    rows = [detail("across_level_auroc", f"tone: {level}", *bounds, 1.0) for level, bounds in across]
+    rows += [detail(name, "tone", changes.get(name, value), changes.get("lower", value - 0.05)) for name, value in own.items()]
+    assert statuses(detection_rows(), rows)["crossed factors"] == status
+    judged = verdict(detection_rows(), True, details=rows)
+    assert judged["verdict"] == ("AMBER" if status == "FAIL" else "GREEN")
+    assert judged["failed_checks"] == ("Devil's Advocate: crossed factors" if status == "FAIL" else "")
+
+
 def test_words_that_do_as_well_as_the_block_cannot_be_green():
     rows = detection_rows(above_embeddings=0.001, above_embeddings_lower=-0.03, above_embeddings_upper=0.03)
     rows.loc[rows["layer"] == -1, "auroc"] = 0.979

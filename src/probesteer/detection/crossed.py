@@ -8,9 +8,12 @@ import numpy as np
 from probesteer.detection.activations import LayerActivations
 from probesteer.detection.design import Design
 from probesteer.detection.estimate import Estimate, metric_row
-from probesteer.detection.robustness import difference, held_out_auroc, held_out_scores, scored
-from probesteer.directions.methods import cosine, fitted
+from probesteer.detection.heldout import dprime
+from probesteer.detection.robustness import difference, held_out_scores, scored
+from probesteer.detection.selection import contrast
+from probesteer.directions.methods import fitted
 from probesteer.errors import InputError
+from probesteer.stats import jackknife_interval
 
 
 def levels_of(cache: LayerActivations, factors: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -37,21 +40,51 @@ def crossed(cache: LayerActivations, factors: Mapping[str, Sequence[str]]) -> It
     fitted on the training texts of the same level, `across_level_auroc` of that fitted in the other one, and `level_drop`, how
     far the second is below the first. Scores are compared within a level: what the factor adds to all of its texts counts for
     nothing. Of the factor's own direction, the mean difference of its levels over both sides: `factor_auroc` on the levels,
-    `factor_tells_auroc` on the behaviour, `cos_factor` with the behaviour's direction, and `without_factor_auroc`, what a
-    probe reads of the behaviour where that direction is projected out. The cosine is that of fitted directions, which noise
-    draws towards 0, and has no interval for that reason.
+    `factor_tells_auroc` on the behaviour, and `cos_factor`, its cosine with the behaviour's direction, corrected for noise.
+    `without_factor_auroc` and `without_factor_dprime` are those of a probe where the factor's direction is projected out, here
+    fitted on all texts: what is left of it by noise would pass for the behaviour.
     """
     activations, design = cache.activations.astype(np.float64), cache.design
     for name, (first, second) in levels_of(cache, factors).items():
         at_first = cache.factors[name] == first
         yield from _levels(activations, design, {f"{name}: {first}": at_first, f"{name}: {second}": ~at_first})
-        along = fitted(activations[design.train & at_first], activations[design.train & ~at_first])
         by_level = Design(at_first, design.groups, design.train, design.folds)
-        yield metric_row("factor_auroc", scored(held_out_scores(activations, design, along), by_level), name)
-        yield metric_row("factor_tells_auroc", scored(held_out_scores(activations, design, along), design), name)
-        yield metric_row("cos_factor", Estimate(cosine(fitted(*design.sides(activations)), along)), name)
-        left = activations - np.outer(activations @ along, along)
-        yield metric_row("without_factor_auroc", held_out_auroc(left, design), name)
+        scores = held_out_scores(activations, design, fitted(*by_level.sides(activations)))
+        yield metric_row("factor_auroc", scored(scores, by_level), name)
+        yield metric_row("factor_tells_auroc", scored(scores, design), name)
+        yield metric_row("cos_factor", true_cosine(activations, design, at_first), name)
+        along = fitted(activations[at_first], activations[~at_first])
+        scores = held_out_scores(activations - np.outer(activations @ along, along), design)
+        yield metric_row("without_factor_auroc", scored(scores, design), name)
+        yield metric_row("without_factor_dprime", dprime_of(scores, design), name)
+
+
+def dprime_of(scores: np.ndarray, design: Design) -> Estimate:
+    """d' of scores of the held-out texts; jackknife over groups."""
+    truth = design.labels[design.test]
+    return Estimate(*jackknife_interval(lambda kept: dprime(scores[kept], truth[kept]), design.groups[design.test]))
+
+
+def true_cosine(activations: np.ndarray, design: Design, other: np.ndarray) -> Estimate:
+    """The cosine of two mean differences of the training texts (texts, hidden): of their sides, and of `other`, bool (texts,).
+
+    Noise draws the cosine of fitted directions towards 0, the more the more dimensions there are. Products of different groups
+    alone share no noise: their sums estimate the products of the true differences. Jackknife over groups; NaN where a sum of
+    squares is not positive, so that there is no difference to be seen.
+    """
+    train = design.train
+    names, group = np.unique(design.groups[train], return_inverse=True)
+    centred = activations[train] - activations[train].mean(0)
+    of_group = np.eye(len(names))[:, group]
+    # what each group adds to a difference of means
+    sides, levels = (of_group @ (contrast(labels[:, None]) * centred) for labels in (design.labels[train], other[train]))
+    products = [a @ b.T * (1 - np.eye(len(names))) for a, b in ((sides, levels), (sides, sides), (levels, levels))]
+
+    def of(kept: np.ndarray) -> float:
+        both, *squares = (product[np.ix_(kept, kept)].sum() for product in products)
+        return float(both / np.sqrt(np.prod(squares))) if min(squares) > 0 else float("nan")
+
+    return Estimate(*jackknife_interval(of, np.arange(len(names))))
 
 
 def _levels(activations: np.ndarray, design: Design, levels: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:

@@ -109,14 +109,15 @@ def devil_factors(evidence: Evidence) -> Findings:
 
     FAIL where the direction fitted in one level does not read the behaviour in the other: the mean AUROC of both ways is below
     its bar, or the interval of one way does not lie above 1/2. Where nothing is read across levels each interval lies above
-    1/2 in at most 2.5 % of studies, and both must. FAIL also where the probe loses its AUROC with the factor's own direction
-    taken out: within a level too, the sides then differ in the factor. WARN where that direction, either way round, reaches
-    the bar of detection on the behaviour, or lies along the probe (cosine ALIGNED): a model may take a warm tone for a sign
-    of the behaviour, and the direction of the tone then holds some of it, so that this alone is no ground for a FAIL. WARN,
-    too, where the levels themselves are not told apart, so that crossing them shows nothing.
+    1/2 in at most 2.5 % of studies, and both must. FAIL also where less than a share of the d' is left with the factor's own
+    direction taken out, or would be by the cosine of both, sqrt(1 - cos^2): within a level, too, the sides then differ in the
+    factor. WARN where that direction, either way round, reaches the bar of detection on the behaviour, or lies along the probe
+    (cosine ALIGNED): a model may take a warm tone for a sign of the behaviour, and the direction of the tone then holds some
+    of it, so that this alone is no ground for a FAIL. WARN, too, where the levels themselves are not told apart: crossing them
+    shows nothing, and there is no direction of the factor to lie along.
     """
     bars = evidence.criteria
-    names = ("factor_auroc", "cos_factor", "factor_tells_auroc", "without_factor_auroc")
+    names = ("factor_auroc", "cos_factor", "factor_tells_auroc", "without_factor_dprime")
     of_factor = {
         (name, row.model): rows.set_index("of") for name in names for row, rows in details_of(evidence, name, of_layer=True)
     }
@@ -125,14 +126,16 @@ def devil_factors(evidence: Evidence) -> Findings:
             own, cosine, tells, left = (of_factor[name, row.model].loc[factor] for name in names)
             apart = max(tells["estimate"], 1 - tells["estimate"])
             across = read["estimate"].mean() >= bars.factor_auroc and bool((read["lower"] > 0.5).all())
-            holds = across and row.auroc - left["estimate"] <= bars.ablation_drop
-            clear = apart < bars.auroc and abs(cosine["estimate"]) < ALIGNED and own["lower"] > 0.5
+            told, aside = own["lower"] > 0.5, np.sqrt(np.clip(1 - cosine["estimate"] ** 2, 0, None))
+            beyond = left["estimate"] >= bars.factor_dprime * row.dprime and not (told and aside < bars.factor_dprime)
+            holds = across and beyond
+            clear = told and apart < bars.auroc and abs(cosine["estimate"]) < ALIGNED
             ways = " and ".join(f"{way.estimate:.3f} [{way.lower:.3f}, {way.upper:.3f}]" for way in read.itertuples())
             text = (
                 f"{factor}: fitted in one level and read in the other {ways} (bar {bars.factor_auroc} on average, intervals "
                 f"above 0.5); its own direction reads the levels at {own['estimate']:.3f}, the sides at {apart:.3f} (bar "
-                f"{bars.auroc}), cosine {cosine['estimate']:.2f} (bar {ALIGNED}); without it {left['estimate']:.3f} against "
-                f"{beside(row)} (bar {bars.ablation_drop})"
+                f"{bars.auroc}), cosine {cosine['estimate']:.2f} (bar {ALIGNED}), which leaves a share of {aside:.2f}; d' "
+                f"without it {left['estimate']:.2f} of {row.dprime:.2f} (bar a share of {bars.factor_dprime})"
             )
             yield row.model, graded(holds and clear, holds), text
 

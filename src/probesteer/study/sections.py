@@ -208,10 +208,12 @@ class Criteria(Options):
     """Least share of the held-out d' that is left in those scenarios: directions that differ by scenario keep less."""
     factor_auroc: Share = 0.85
     """Least mean AUROC, both ways, of a direction fitted in one level of a crossed factor and read in the other one."""
+    factor_dprime: Share = 0.5
+    """Least share of the held-out d' that is left with the direction of a crossed factor taken out, and by their cosine."""
     permutation_p: Share = 0.05
     """Most permutation p of the selected layer, the choice of the layer included, Holm-corrected over models."""
     ablation_drop: Share = 0.15
-    """Most AUROC lost to the lexical ablation, to taking out what length and formatting predict, or a factor's direction."""
+    """Most AUROC lost to the lexical ablation, and to taking out what length and formatting predict."""
     scenario_drop: Share = 0.15
     """Most AUROC lost, on average, in a scenario that the probe was not fitted on."""
     trend_alpha: Annotated[float, Field(gt=0)] = 5.0
