@@ -22,7 +22,7 @@ from probesteer.detection.selection import PERMUTATIONS, select
 from probesteer.directions.methods import mean_difference
 from probesteer.report.council import deliberate, select_layers
 from probesteer.report.evidence import Evidence
-from probesteer.stats import auroc_interval, jackknife_interval, share_interval
+from probesteer.stats import auroc_difference, auroc_interval, jackknife_interval, mean_auroc_interval, share_interval
 from probesteer.study.sections import Criteria
 
 LAYERS, SCENARIOS = 4, 5
@@ -158,11 +158,18 @@ def binomial_upper(hits: int, count: int) -> float:
 
 
 KINDS = ("independent", "pairs", "copies", "unequal")
-TRUE = {"auroc": (0.7, 0.9, 0.97), "dprime": (1.5, 3.0), "separation": (2.0,), "accuracy": (0.8, 0.9)}
+TRUE = {
+    "auroc": (0.7, 0.9, 0.97),
+    "mean auroc": (0.8, 0.95),
+    "auroc less .8": (0.0, 0.15),
+    "dprime": (1.5, 3.0),
+    "separation": (2.0,),
+    "accuracy": (0.8, 0.9),
+}
 
 
-def clustered(kind: str, count: int, effect: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores of variance 1 whose sides differ by `effect`, labels and clusters (texts,) of `count` pairs or clusters of pairs.
+def clustered(kind: str, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two independent scores of variance 1 (2, texts), labels and clusters (texts,) of `count` pairs or clusters of pairs.
 
     independent: no text says anything of another; pairs: texts of a pair share half of their variance; copies: three
     near-duplicates of each pair share nine tenths; unequal: one to eight such copies, most clusters having one or two.
@@ -172,19 +179,35 @@ def clustered(kind: str, count: int, effect: float, rng: np.random.Generator) ->
     cluster = np.repeat(np.arange(count), 2 * sizes)
     labels = np.arange(len(cluster)) % 2 == 0
     share = {"independent": (0.0, 0.0), "pairs": (0.5, 0.0)}.get(kind, (0.4, 0.5))  # of the pair, of its side
-    parts = rng.standard_normal(count)[cluster], rng.standard_normal((count, 2))[cluster, labels.astype(int)]
-    own = np.stack([*parts, rng.standard_normal(len(cluster))])
-    return np.sqrt([*share, 1 - sum(share)]) @ own + effect * labels, labels, cluster
+    weights = np.sqrt([*share, 1 - sum(share)])
+
+    def drawn() -> np.ndarray:
+        sides = rng.standard_normal((count, 2))[cluster, labels.astype(int)]
+        return weights @ np.stack([rng.standard_normal(count)[cluster], sides, rng.standard_normal(len(cluster))])
+
+    return np.stack([drawn(), drawn()]), labels, cluster
+
+
+def apart(metric: str, truth: float) -> float:
+    """How far the sides are apart, in standard deviations, where a metric has this true value."""
+    area = truth + 0.8 if metric == "auroc less .8" else truth
+    return truth if metric in ("dprime", "separation") else {"accuracy": 2}.get(metric, np.sqrt(2)) * norm.ppf(area)
 
 
 def interval(
-    metric: str, scores: np.ndarray, labels: np.ndarray, groups: np.ndarray, threshold: float
+    metric: str, effect: float, noise: np.ndarray, labels: np.ndarray, groups: np.ndarray
 ) -> tuple[float, float, float]:
-    """A metric with its interval, as a detection has it."""
+    """A metric with its interval, as a detection has it, where the sides of `noise` (2, texts) are moved apart by `effect`."""
+    scores = noise[0] + effect * labels
     if metric == "auroc":
         return auroc_interval(scores, labels, groups)
+    if metric == "mean auroc":  # of scenarios, each with a level of its own
+        parts = [groups % SCENARIOS == scenario for scenario in range(SCENARIOS)]
+        return mean_auroc_interval([(scores[part], labels[part], groups[part]) for part in parts])
+    if metric == "auroc less .8":
+        return auroc_difference(scores, np.sqrt(0.5) * noise.sum(0) + apart("auroc", 0.8) * labels, labels, groups)
     if metric == "accuracy":
-        return share_interval((scores > threshold) == labels, groups)
+        return share_interval((scores > effect / 2) == labels, groups)
     of = {"separation": separation, "dprime": dprime}[metric]
     return jackknife_interval(lambda kept: of(scores[kept], labels[kept]), groups)
 
@@ -195,9 +218,7 @@ def covered(seed: int, kind: str, count: int) -> dict[str, float]:
     for metric, truths in TRUE.items():
         for truth in truths:
             rng = np.random.default_rng([seed, count, KINDS.index(kind), int(1000 * truth)])
-            effect = {"auroc": np.sqrt(2) * norm.ppf(truth), "accuracy": 2 * norm.ppf(truth)}.get(metric, truth)
-            scores, labels, groups = clustered(kind, count, effect, rng)
-            _, lower, upper = interval(metric, scores, labels, groups, effect / 2)
+            _, lower, upper = interval(metric, apart(metric, truth), *clustered(kind, count, rng))
             found[f"{metric} {truth:g}"] = float(lower <= truth <= upper)
     return found
 

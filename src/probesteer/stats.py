@@ -1,6 +1,6 @@
 """Estimators: AUROC, means and shares with intervals over clusters, permutation p-values, Holm's correction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.special import expit, logit
@@ -53,30 +53,49 @@ def auroc_interval(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -
     return area, *area_interval(area, influence, groups)
 
 
-def area_interval(area: float, influence: np.ndarray, groups: np.ndarray, strata: int = 1) -> tuple[float, float]:
-    """95 % interval of an AUROC, or of the mean of `strata` ones: of its logit, with the cluster variance of its influence.
+def mean_auroc_interval(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[float, float, float]:
+    """The mean of the AUROCs of parts, each scores, labels and groups (texts,), with its 95 % interval, `area_interval`."""
+    areas, influences = zip(*(auroc_influence(scores, labels) for scores, labels, _ in parts), strict=True)
+    groups = [part for *_, part in parts]
+    strata = np.repeat(np.arange(len(parts)), [len(part) for part in groups])
+    mean = float(np.mean(areas))
+    return mean, *area_interval(mean, np.concatenate(influences) / len(parts), np.concatenate(groups), strata)
 
-    DeLong et al. 1988, Biometrics 44; clusters after Obuchowski 1997, Biometrics 53. The quantile is Student's with the degrees
-    of freedom of `clusters`, or, where these are fewer, 4 n / (excess kurtosis of the n clusters' influence), found by
-    simulation as well. Where nothing varies, at AUROC 1 (or 0), the bound is that of one lost comparison among as many
-    independent pairs as there are clusters in effect, and no other AUROC has a tighter one. The bounds are NaN where nothing
-    can be said: with a single cluster, or scores that are all the same.
+
+def area_interval(
+    area: float, influence: np.ndarray, groups: np.ndarray, strata: np.ndarray | None = None
+) -> tuple[float, float]:
+    """95 % interval of an AUROC, or of the mean of those of `strata`: of its logit, with the cluster variance of its influence.
+
+    DeLong et al. 1988, Biometrics 44; clusters after Obuchowski 1997, Biometrics 53; k / (k - 1) with the k clusters in effect
+    of each stratum. The quantile is Student's with the degrees of freedom of `clusters`. An AUROC that is too near its end by
+    chance has too small a variance as well, so the bound towards one half has those of the variance where they are fewer:
+    2 n / (kurtosis of the n clusters' influence - 1), after Satterthwaite 1946, Biometrics Bulletin 2, and at least 4. The
+    variance is at least that of one lost comparison among as many independent pairs as there are clusters in effect; at AUROC
+    1 (or 0) it is the bound, and no other AUROC has a tighter one. The bounds are NaN where nothing can be said: with a
+    single cluster, or scores that are all the same.
     """
     group, effective, freedom = clusters(groups)
-    sums = np.bincount(group, influence)
-    if len(sums) < 2:
+    strata = np.zeros(len(groups), dtype=int) if strata is None else strata
+    count, parts = group.max() + 1, strata.max() + 1
+    if count < 2:
         return float("nan"), float("nan")
-    lost = t.ppf((1 + LEVEL) / 2, effective - 1) * np.sqrt(2 * effective / (effective - 1))
-    end = float(expit(logit(1 - 1 / max(2, effective**2 / strata)) - lost))
+    one_lost = np.sqrt(2 * effective / (effective - 1))  # the deviation of a logit
+    compared = max(2, effective**2 / parts)
+    end = float(expit(logit(1 - 1 / compared) - t.ppf((1 + LEVEL) / 2, effective - 1) * one_lost))
     if area in (0.0, 1.0):
         return (end, 1.0) if area == 1 else (0.0, 1 - end)
-    deviation = np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum())
-    if deviation < 1e-12:
+    if not influence.any():
         return float("nan"), float("nan")
-    excess = len(sums) * (sums**4).sum() / (sums**2).sum() ** 2 - 3
-    freedom = min(freedom, 4 * len(sums) / excess) if excess > 0 else freedom
-    half = t.ppf((1 + LEVEL) / 2, freedom) * deviation / (area * (1 - area))
-    return min(end, float(expit(logit(area) - half))), max(1 - end, float(expit(logit(area) + half)))
+    worth = np.array([clusters(groups[strata == part])[1] for part in range(parts)])
+    sums = np.bincount(group, influence * np.sqrt(worth / np.maximum(worth - 1, 0.5))[strata])
+    squares = (sums**2).sum()
+    spread = count * (sums**4).sum() / squares**2 - 1 if squares > 1e-24 else count - 1.0
+    towards_half = min(freedom, max(4.0, 2 * count / max(spread, 1e-9)))
+    degrees = (towards_half, freedom) if area >= 0.5 else (freedom, towards_half)
+    slope = 1 / (area * (1 - area))  # of the logit
+    below, above = t.ppf((1 + LEVEL) / 2, degrees) * max(np.sqrt(squares) * slope, one_lost * min(1, slope / compared))
+    return min(end, float(expit(logit(area) - below))), max(1 - end, float(expit(logit(area) + above)))
 
 
 def auroc_difference(
@@ -84,8 +103,8 @@ def auroc_difference(
 ) -> tuple[float, float, float]:
     """The AUROC of `first` less that of `second`, scores (texts,) of the same texts, with its 95 % interval.
 
-    DeLong's paired comparison with clusters; its variances are recovered from the two intervals, so that it holds at AUROC 1
-    too (MOVER: Zou and Donner 2008, Statistics in Medicine 27). Scores that are all the same have AUROC 1/2 and no error.
+    DeLong's paired comparison with clusters; its variances are recovered from the two intervals, `difference_interval`, so
+    that it holds at AUROC 1 too. Scores that are all the same have AUROC 1/2 and no error.
     """
     group = clusters(groups)[0]
     (area, own), (other, its) = auroc_influence(first, labels), auroc_influence(second, labels)
@@ -96,11 +115,19 @@ def auroc_difference(
     correlation = sums[0] @ sums[1] / scale if scale > 1e-24 else 0.0
     sides = []
     for value, influence in ((area, own), (other, its)):
-        lower, upper = area_interval(value, influence, groups)
-        sides.append((0.0, 0.0) if np.isnan(lower) else (value - lower, upper - value))
-    (below, above), (its_below, its_above) = sides
-    down, up = (np.sqrt(max(0.0, a**2 + b**2 - 2 * correlation * a * b)) for a, b in ((below, its_above), (above, its_below)))
-    return area - other, float(area - other - down), float(area - other + up)
+        bounds = area_interval(value, influence, groups)
+        sides.append((value, value, value) if np.isnan(bounds[0]) else (value, *bounds))
+    return difference_interval(*sides, correlation)
+
+
+def difference_interval(
+    first: tuple[float, float, float], second: tuple[float, float, float], correlation: float
+) -> tuple[float, float, float]:
+    """An estimate with its interval less another, whose errors correlate (MOVER: Zou and Donner 2008, Stat. Med. 27)."""
+    (one, lower, upper), (other, its_lower, its_upper) = first, second
+    sides = (one - lower, its_upper - other), (upper - one, other - its_lower)
+    down, up = (np.sqrt(max(0.0, a**2 + b**2 - 2 * correlation * a * b)) for a, b in sides)
+    return one - other, float(one - other - down), float(one - other + up)
 
 
 def jackknife_interval(statistic: Callable[[np.ndarray], float], groups: np.ndarray) -> tuple[float, float, float]:

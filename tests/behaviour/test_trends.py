@@ -1,8 +1,11 @@
 """What a sweep may be called: broken text, one scenario of several, a large grid or any push do not make it steerable."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import multinomial
 from simulated import judged, sweep
 
 from probesteer.behaviour.changes import mean_change, paired_change
@@ -28,16 +31,28 @@ def test_flipped_directions_are_compared_at_the_extremes_and_then_inwards(alphas
     assert dose_pairs(alphas, limit) == pairs
 
 
-def test_a_change_of_paired_rates_has_the_interval_of_bonett_and_price():
-    """Their formula by hand: f12 = 9, f21 = 1, n = 20."""
-    low, high = np.repeat([0.0, 1, 0, 1], [9, 1, 4, 6]), np.repeat([1.0, 0, 0, 1], [9, 1, 4, 6])
-    change, lower, upper = paired_change(low, high)
-    up, down = 10 / 22, 2 / 22
-    half = 1.959964 * np.sqrt((up + down - (up - down) ** 2) / 22)
-    assert change == pytest.approx(0.4)
-    assert (lower, upper) == pytest.approx((up - down - half, up - down + half), abs=1e-6)
-    assert np.isnan(paired_change(low, np.full(20, np.nan))).all()
+def test_a_change_of_paired_rates_has_the_interval_of_newcombe():
+    """The worked example of his paper's method 10: of 50, 36 are both, 12 the second only, 2 the first only, none neither."""
+    low, high = np.repeat([1.0, 0, 1], [36, 12, 2]), np.repeat([1.0, 1, 0], [36, 12, 2])
+    assert paired_change(low, high) == pytest.approx((0.2, 0.0569, 0.3404), abs=1e-4)
+    correlated = np.repeat([1.0, 0, 1, 0], [20, 12, 2, 16]), np.repeat([1.0, 1, 0, 0], [20, 12, 2, 16])
+    assert paired_change(*correlated) == pytest.approx((0.2, 0.0562, 0.3292), abs=1e-4), "phi less half a count"
+    assert np.isnan(paired_change(low, np.full(50, np.nan))).all()
     assert mean_change([(0.4, 0.1, 0.7)] * 4) == pytest.approx((0.4, 0.25, 0.55))
+
+
+@pytest.mark.parametrize("rates", [(0.5, 0.5), (0.3, 0.7), (0.1, 0.9)])
+def test_the_interval_of_a_change_covers_with_ten_samples(rates):
+    """Over every table of ten independent samples, by its probability."""
+    covered = 0.0
+    for both, up, down in itertools.product(range(11), repeat=3):
+        if (neither := 10 - both - up - down) >= 0:
+            outcomes = np.repeat([[1.0, 1.0], [0, 1], [1, 0], [0, 0]], [both, up, down, neither], axis=0)
+            low, high = rates
+            shares = [low * high, (1 - low) * high, low * (1 - high), (1 - low) * (1 - high)]
+            _, lower, upper = paired_change(*outcomes.T)
+            covered += multinomial.pmf([both, up, down, neither], 10, shares) * (lower <= high - low <= upper)
+    assert 0.93 <= covered <= 0.98
 
 
 def test_breaking_text_on_one_side_is_not_steering():

@@ -25,6 +25,7 @@ from probesteer.stats import (
     auroc_interval,
     holm,
     jackknife_interval,
+    mean_auroc_interval,
     mean_interval,
     permutation_p,
     share_interval,
@@ -234,6 +235,27 @@ def test_the_interval_covers_with_clusters_of_unequal_size():
         _, lower, upper = auroc_interval(scores, labels, cluster)
         covered.append(lower <= 0.9 <= upper)
     assert 0.91 <= np.mean(covered) <= 0.99
+
+
+def test_the_interval_of_a_mean_over_scenarios_covers_with_three_pairs_in_each():
+    """The variance within a scenario is that of its few pairs: AUROC 0.8 differs by 1.1902 deviations."""
+    covered = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        labels, groups = np.tile([True, False], 3), np.repeat(np.arange(3), 2)
+        parts = [(rng.standard_normal(6) + 1.1902 * labels, labels, groups + 3 * part) for part in range(5)]
+        _, lower, upper = mean_auroc_interval(parts)
+        covered.append(lower <= 0.8 <= upper)
+    assert 0.93 <= np.mean(covered) <= 0.995
+
+
+def test_one_comparison_lost_to_a_text_of_its_own_pair_does_not_make_the_interval_vast():
+    labels, groups = np.tile([True, False], 30), np.repeat(np.arange(30), 2)
+    scores = np.where(labels, 1.0, -1.0) * (1 + np.arange(60))
+    scores[0] = -1.5  # loses to the negative text of its own pair alone
+    scores[1] = -1.0
+    area, lower, upper = auroc_interval(scores, labels, groups)
+    assert area == 1 - 1 / 900 and 0.7 < lower < area < upper
 
 
 @pytest.mark.parametrize(("first", "second", "above"), [(0.999, 0.9, 1.0), (0.95, 0.95, 0.02)])

@@ -19,7 +19,7 @@ from probesteer.study.cells import BASELINE_ARM, PROBE_ARM, PROMPTED_ARMS, RANDO
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
-NUMERICS = 3  # bump by hand when the same scores give other effects
+NUMERICS = 4  # bump by hand when the same scores give other effects
 PROMPTED_RATES = {"rate": "outcome", "coherent": "coherent"}  # columns of the table and of the scores
 
 

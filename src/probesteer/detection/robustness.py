@@ -10,7 +10,7 @@ from probesteer.detection.design import Design
 from probesteer.detection.estimate import Estimate, metric_row
 from probesteer.directions.methods import METHODS, coincide, cosine, fitted
 from probesteer.errors import InputError
-from probesteer.stats import area_interval, auroc_difference, auroc_influence, auroc_interval
+from probesteer.stats import auroc_difference, auroc_interval, mean_auroc_interval
 
 ROUNDING = 1e-6  # of the class separation: what an erasure leaves of it by rounding
 
@@ -128,16 +128,13 @@ def out_of(activations: np.ndarray, design: Design, names: np.ndarray) -> tuple[
     found = [(out, scores, design.labels[out]) for _, out, scores in left_out_scores(activations, design, names)]
     if not found:
         return Estimate(float("nan")), Estimate(float("nan"))
-    areas, influences = zip(*(auroc_influence(scores, labels) for _, scores, labels in found), strict=True)
-    mean = float(np.mean(areas))
-    groups = np.concatenate([design.groups[out] for out, *_ in found])
-    interval = area_interval(mean, np.concatenate(influences) / len(found), groups, len(found))
+    area = mean_auroc_interval([(scores, labels, design.groups[out]) for out, scores, labels in found])
     sides = [(scores[labels], scores[~labels]) for _, scores, labels in found]
     apart = np.mean([positive.mean() - negative.mean() for positive, negative in sides])
     squares = sum(((side - side.mean()) ** 2).sum() for pair in sides for side in pair)
     freedom = sum(len(side) - 1 for pair in sides for side in pair)
     defined = freedom > 0 and squares > 0
-    return Estimate(mean, *interval), Estimate(float(apart / np.sqrt(squares / freedom)) if defined else float("nan"))
+    return Estimate(*area), Estimate(float(apart / np.sqrt(squares / freedom)) if defined else float("nan"))
 
 
 def residualised(activations: np.ndarray, form: np.ndarray, train: np.ndarray) -> np.ndarray:
