@@ -117,7 +117,8 @@ def auroc_difference(
     for value, influence in ((area, own), (other, its)):
         bounds = area_interval(value, influence, groups)
         sides.append((value, value, value) if np.isnan(bounds[0]) else (value, *bounds))
-    return difference_interval(*sides, correlation)
+    first_side, second_side = sides
+    return difference_interval(first_side, second_side, correlation)
 
 
 def difference_interval(
