@@ -25,7 +25,7 @@ demo: env ## run the embedded default study; ends with its verdicts and where it
 
 real: env ## run a study of a small real model, SmolLM2; MODELS=2 adds Gemma 3
 	python workflow/scripts/real_models.py smollm2-135m $(if $(filter 2,$(MODELS)),gemma-3-270m)
-	snakemake --profile profiles/local --configfile config/studies/real.yaml $(if $(filter 2,$(MODELS)),config/studies/real_2.yaml)
+	snakemake --profile profiles/local --configfile config/studies/real.yaml $(if $(filter 2,$(MODELS)),config/real_gemma.yaml)
 
 test: env ## run the tests that take seconds each
 	python -m pytest -m "not slow" $(SIDE_BY_SIDE)
