@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # A CPU is within 5 % of its best speed at 64 rows of a model of 12 blocks (docs/benchmarks.md); a GPU wants more. A chunk that
 # took little time may be twice as large the next time: what a killed job loses stays below about a minute where it can.
 FIRST_CHUNK = 64  # rows
-SHORT_CHUNK = 20.0  # seconds
+SHORT_CHUNK = 60.0  # seconds: a chunk that takes less is doubled, since larger batches are faster
 
 
 def fill_baseline(study: Study, model: Model) -> None:
