@@ -19,6 +19,7 @@ from probesteer.patience import redacted
 from probesteer.study.experiment import Study
 from probesteer.study.load import load_study
 from probesteer.study.model import Model
+from probesteer.study.options import AUTO, Site
 from probesteer.study.paths import DEMO
 
 # Tiny matrices: more threads than cores cost time, and one thread gives the same bits everywhere.
@@ -32,7 +33,7 @@ Files = Annotated[
 ]
 Saved = Annotated[Path, typer.Option("--study", help="The study, as the workflow saved it.")]
 OfModel = Annotated[str, typer.Option("--model", help="Name of a model of the study.")]
-AtLayer = Annotated[int, typer.Option("--layer", help="Block, counted from 0.")]
+AtLayer = Annotated[str, typer.Option("--layer", help="Block, counted from 0, or auto.")]
 Output = Annotated[Path, typer.Option("--output")]
 
 
@@ -51,6 +52,11 @@ def saved(path: Path) -> Study:
 def saved_model(path: Path, name: str) -> tuple[Study, Model]:
     study = saved(path)
     return study, study.loaded(name)
+
+
+def site(text: str) -> Site:
+    """A layer that a study steers at."""
+    return text if text == AUTO else comma_list(text, int)[0]
 
 
 @app.callback()
@@ -289,7 +295,23 @@ def probe(study: Saved, model: OfModel, layer: AtLayer) -> None:
     """Fit a direction, and control directions, on the training pairs."""
     from probesteer.detection.fit import fit_probe
 
-    fit_probe(*saved_model(study, model), layer)
+    fit_probe(*saved_model(study, model), site(layer))
+
+
+@verb()
+def forecast(study: Saved, model: OfModel) -> None:
+    """Tell what each block promises: how well it reads, and how a push there moves the odds of a pair's two sides."""
+    from probesteer.detection.forecast import forecast_model
+
+    forecast_model(*saved_model(study, model))
+
+
+@verb()
+def dose(study: Saved, model: OfModel, layer: AtLayer) -> None:
+    """Find how far alpha 1 is at a (model, layer), in the units kl and coherence."""
+    from probesteer.dosing.dose import find_doses
+
+    find_doses(*saved_model(study, model), site(layer))
 
 
 @verb()
@@ -305,7 +327,7 @@ def steer(study: Saved, model: OfModel, layer: AtLayer) -> None:
     """Generate the cells of a (model, layer)."""
     from probesteer.steering.cells import fill_layer
 
-    fill_layer(*saved_model(study, model), layer)
+    fill_layer(*saved_model(study, model), site(layer))
 
 
 @verb()

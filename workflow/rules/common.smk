@@ -34,7 +34,7 @@ TEMP_WEIGHTS = RESOURCES.temp_weights
 wildcard_constraints:
     model="|".join(re.escape(name) for name in [*(model.name for model in STUDY.models), *STUDY.judges]),
     concept="|".join(map(re.escape, PAIR_SETS)),
-    layer=r"-?\d+",
+    layer=r"-?\d+|auto",
     scorer="|".join(map(re.escape, STUDY.scorers)) or "none",
     key="[0-9a-f]{12}",
 
