@@ -28,12 +28,20 @@ THREAD_VARIABLES = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 verb = app.command
 
+
+def site(text: str) -> Site:
+    """A layer that a study steers at."""
+    if text != AUTO and not text.isdecimal():
+        raise typer.BadParameter(f"{text!r}: a block counted from 0, or auto, is expected")
+    return text if text == AUTO else int(text)
+
+
 Files = Annotated[
     list[Path] | None, typer.Option("--configfile", help=f"Study files, each layered over the last; none is {DEMO}.")
 ]
 Saved = Annotated[Path, typer.Option("--study", help="The study, as the workflow saved it.")]
 OfModel = Annotated[str, typer.Option("--model", help="Name of a model of the study.")]
-AtLayer = Annotated[str, typer.Option("--layer", help="Block, counted from 0, or auto.")]
+AtLayer = Annotated[Any, typer.Option("--layer", parser=site, metavar="BLOCK", help="Block, counted from 0, or auto.")]
 Output = Annotated[Path, typer.Option("--output")]
 
 
@@ -52,11 +60,6 @@ def saved(path: Path) -> Study:
 def saved_model(path: Path, name: str) -> tuple[Study, Model]:
     study = saved(path)
     return study, study.loaded(name)
-
-
-def site(text: str) -> Site:
-    """A layer that a study steers at."""
-    return text if text == AUTO else comma_list(text, int)[0]
 
 
 @app.callback()
@@ -295,7 +298,7 @@ def probe(study: Saved, model: OfModel, layer: AtLayer) -> None:
     """Fit a direction, and control directions, on the training pairs."""
     from probesteer.detection.fit import fit_probe
 
-    fit_probe(*saved_model(study, model), site(layer))
+    fit_probe(*saved_model(study, model), layer)
 
 
 @verb()
@@ -311,7 +314,7 @@ def dose(study: Saved, model: OfModel, layer: AtLayer) -> None:
     """Find how far alpha 1 is at a (model, layer), in the units kl and coherence."""
     from probesteer.dosing.dose import find_doses
 
-    find_doses(*saved_model(study, model), site(layer))
+    find_doses(*saved_model(study, model), layer)
 
 
 @verb()
@@ -327,7 +330,7 @@ def steer(study: Saved, model: OfModel, layer: AtLayer) -> None:
     """Generate the cells of a (model, layer)."""
     from probesteer.steering.cells import fill_layer
 
-    fill_layer(*saved_model(study, model), site(layer))
+    fill_layer(*saved_model(study, model), layer)
 
 
 @verb()

@@ -99,7 +99,7 @@ Alphas = Annotated[
 ]
 Layers = Annotated[list[Depth], Field(max_length=MOST_LISTED), AfterValidator(unique)]
 Blocks = Annotated[
-    list[Annotated[float | str, AfterValidator(_site)]],
+    list[Annotated[int | float | str, AfterValidator(_site)]],
     Field(max_length=MOST_LISTED),
     BeforeValidator(_listed, json_schema_input_type=Auto | list[float]),
     AfterValidator(unique),
