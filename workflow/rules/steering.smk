@@ -30,7 +30,7 @@ rule forecast:
         pairs=PATHS.pairs(STUDY.concept, PAIR_SETS[STUDY.concept].key),
         activations=lambda wildcards: activations_of(wildcards)[0],
     output:
-        PATHS.forecast("{model}"),
+        update(PATHS.forecast("{model}")),
     log:
         PATHS.log("forecast", "{model}"),
     threads: MODEL_THREADS
@@ -53,7 +53,7 @@ rule dose:
         # one stands for all that the baseline wrote
         unsteered=lambda wildcards: [cell.path(PATHS.cells) for cell in STUDY.calibration_cells(STUDY[wildcards.model])[:1]],
     output:
-        PATHS.dose("{model}", "{layer}"),
+        update(PATHS.dose("{model}", "{layer}")),
     log:
         PATHS.log("dose", "{model}", "{layer}"),
     threads: MODEL_THREADS

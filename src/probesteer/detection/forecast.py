@@ -18,7 +18,7 @@ from probesteer.detection.selection import held_out_folds, refitted_aurocs
 from probesteer.directions.methods import fitted
 from probesteer.files.cards import read_card
 from probesteer.files.digests import digest
-from probesteer.files.tables import peak_memory_mb, write_table
+from probesteer.files.tables import is_fresh, peak_memory_mb, read_inputs, write_table
 from probesteer.jobs import forecast_settings
 from probesteer.progress import progress
 from probesteer.stats import defined_mean, mean_interval
@@ -50,6 +50,10 @@ def forecast_model(study: Study, model: Model) -> None:
     started = time.monotonic()
     pairs, concept = pair_set(study), study_concept(study)
     path, card = activations_path(study, model, pairs), read_card(study.paths.card(model.name, model.key))
+    output, inputs = study.paths.forecast(model.name), forecast_inputs(study, model, concept, card, read_inputs(path))
+    if is_fresh(output, inputs):
+        print(f"{output} is up to date", file=sys.stderr)
+        return
     loaded, _clusters = read_pairs(study.paths.pairs(pairs.concept, pairs.key))
     layers = [layer for layer in study.layers_of(model) if layer != EMBEDDINGS]
     gradients = odds_gradients(study, concept, card, training(loaded), layers)
@@ -64,9 +68,8 @@ def forecast_model(study: Study, model: Model) -> None:
         rows.append(row)
     best = choose([row["cv_auroc"] for row in rows], [row["gain"] for row in rows])
     table = pa.Table.from_pylist([{**row, "chosen": number == best} for number, row in enumerate(rows)])
-    inputs = forecast_inputs(study, model, concept, card, cache.inputs)
     cost = {"seconds": time.monotonic() - started, "load_seconds": 0.0, "peak_memory_mb": peak_memory_mb()}
-    write_table(table, study.paths.forecast(model.name), inputs, cost)
+    write_table(table, output, inputs, cost)
     print(f"{model.name}: the training pairs favour block {rows[best]['layer']}", file=sys.stderr)
 
 

@@ -1,5 +1,6 @@
 """The push that is alpha 1 at a (model, layer), where the unit is one that only the model can tell: kl, and coherence."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from math import exp, log
@@ -14,7 +15,7 @@ from probesteer.directions import Probe, load_probe
 from probesteer.errors import InputError
 from probesteer.files.cards import read_card
 from probesteer.files.digests import digest
-from probesteer.files.tables import peak_memory_mb, read_table, write_table
+from probesteer.files.tables import is_fresh, peak_memory_mb, read_table, write_table
 from probesteer.progress import progress
 from probesteer.steering.cells import prompt_of, sample_texts
 from probesteer.steering.sweep import Sweep
@@ -70,6 +71,10 @@ def find_doses(study: Study, model: Model, site: Site) -> None:
     card, probe = read_card(study.paths.card(model.name, model.key)), load_probe(study.paths.probe(model.name, site), site)
     sweep = Sweep.of(study, study_concept(study), model)
     cells = unsteered_of(study, sweep, card, model)
+    path, inputs = study.paths.dose(model.name, site), dose_inputs(study, sweep, card, probe, cells)
+    if is_fresh(path, inputs):
+        print(f"{path} is up to date", file=sys.stderr)
+        return
     loaded = load_card(card)
     with progress(MOST_TRIES * (1 + bool(cells)), f"{model.name}, layer {site}", "dose") as bar:
         nats = nats_of(loaded, sweep, card, probe)
@@ -80,9 +85,7 @@ def find_doses(study: Study, model: Model, site: Site) -> None:
             start = found[KL][0]
             found[COHERENCE] = search(_told(share, bar.update), -COHERENT, start, CLOSE[COHERENCE], less_coherent)
     rows = [{"unit": unit, "push": push, "positive": up, "negative": down} for unit, (push, (up, down)) in found.items()]
-    inputs = dose_inputs(study, sweep, card, probe, cells)
-    table = pa.Table.from_pylist(rows, DOSE_SCHEMA)
-    write_table(table, study.paths.dose(model.name, site), inputs, {"peak_memory_mb": peak_memory_mb()})
+    write_table(pa.Table.from_pylist(rows, DOSE_SCHEMA), path, inputs, {"peak_memory_mb": peak_memory_mb()})
 
 
 def log_worst(tried: Tried) -> float:
