@@ -21,15 +21,15 @@ OPTIONS: dict[str, tuple[object, set[str]]] = {
     "pairs": ({"file": "resources/concepts/formality/pairs.jsonl"}, {"activations"}),
     "writing": ({"generators": ["openai:m"]}, set()),
     "scenarios": (["the_maze"], AXES),
-    "layers": ([3], {"detect"}),
+    "layers": ([3], {"detect", "forecast"}),
     "steering_layers": ([2], AXES),
     "alphas": ([0, 0.1], AXES),
-    "alpha_unit": ("absolute", {"steer", "effects"}),
+    "alpha_unit": ("absolute", {"steer", "effects", "dose"}),
     "samples": (7, {"baseline", "steer"}),
     "sampling": ({"temperature": 1.0}, {"baseline", "steer"}),
-    "positions": ("response", {"steer"}),
+    "positions": ("response", {"steer", "dose", "forecast"}),
     "seed": (9, {"probe", "detect", "baseline", "steer", "effects"}),
-    "method": ("lda", {"probe"}),
+    "method": ("lda", {"probe", "forecast"}),
     "ablations": (1, {"activations"}),
     "controls": ({"random": 1}, {"probe", "texts", "effects"}),
     "pooling": ("last", {"activations"}),
@@ -100,7 +100,7 @@ def test_what_another_study_implies_is_found_among_results_without_records(world
     assert adopt(check_study(load_study(Path("config/studies/small.yaml")))) == []
     study = check_study(load_study(world.study(samples=2)))
     again = adopt(study)
-    kept = {study.paths.detection("llama"), study.paths.probe("llama", 3)}
+    kept = {study.paths.detection("llama"), study.paths.forecast("llama"), study.paths.probe("llama", 3)}
     own = {path for path in results(study) if path.is_relative_to("results/small")} - kept
     own |= {cell.path(study.paths.cells) for cell in study.all_cells(study["llama"]) if cell.arm != CALIBRATION_ARM}
     report = {path for path in again if path.is_relative_to(study.paths.report)}

@@ -19,6 +19,7 @@ from probesteer.patience import redacted
 from probesteer.study.experiment import Study
 from probesteer.study.load import load_study
 from probesteer.study.model import Model
+from probesteer.study.options import AUTO, Site
 from probesteer.study.paths import DEMO
 
 # Tiny matrices: more threads than cores cost time, and one thread gives the same bits everywhere.
@@ -27,12 +28,20 @@ THREAD_VARIABLES = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 verb = app.command
 
+
+def site(text: str) -> Site:
+    """A layer that a study steers at."""
+    if text != AUTO and not text.isdecimal():
+        raise typer.BadParameter(f"{text!r}: a block counted from 0, or auto, is expected")
+    return text if text == AUTO else int(text)
+
+
 Files = Annotated[
     list[Path] | None, typer.Option("--configfile", help=f"Study files, each layered over the last; none is {DEMO}.")
 ]
 Saved = Annotated[Path, typer.Option("--study", help="The study, as the workflow saved it.")]
 OfModel = Annotated[str, typer.Option("--model", help="Name of a model of the study.")]
-AtLayer = Annotated[int, typer.Option("--layer", help="Block, counted from 0.")]
+AtLayer = Annotated[Any, typer.Option("--layer", parser=site, metavar="BLOCK", help="Block, counted from 0, or auto.")]
 Output = Annotated[Path, typer.Option("--output")]
 
 
@@ -301,6 +310,22 @@ def probe(study: Saved, model: OfModel, layer: AtLayer) -> None:
     from probesteer.detection.fit import fit_probe
 
     fit_probe(*saved_model(study, model), layer)
+
+
+@verb()
+def forecast(study: Saved, model: OfModel) -> None:
+    """Tell what each block promises: how well it reads, and how a push there moves the odds of a pair's two sides."""
+    from probesteer.detection.forecast import forecast_model
+
+    forecast_model(*saved_model(study, model))
+
+
+@verb()
+def dose(study: Saved, model: OfModel, layer: AtLayer) -> None:
+    """Find how far alpha 1 is at a (model, layer), in the units kl and coherence."""
+    from probesteer.dosing.dose import find_doses
+
+    find_doses(*saved_model(study, model), layer)
 
 
 @verb()

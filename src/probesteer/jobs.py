@@ -34,6 +34,15 @@ def detect_settings(study: Study, model: Model) -> Settings:
     return {"layers": study.layers_of(model), "seed": study.seed, "permutations": study.detection_permutations}
 
 
+def forecast_settings(study: Study, model: Model) -> Settings:
+    return {"layers": study.layers_of(model), "method": study.method, "positions": study.positions}
+
+
+def dose_settings(study: Study, model: Model) -> Settings:
+    """What the texts of the unit coherence are drawn by is that of the unsteered cells which it reads."""
+    return {"unit": study.alpha_unit, "positions": study.positions}
+
+
 def baseline_settings(study: Study, model: Model) -> Settings:
     """Scenarios are in the paths of the cells."""
     return {"samples": study.samples, "seed": study.seed, "sampling": study.sampling_of(model).model_dump()}
@@ -73,6 +82,8 @@ SETTINGS: dict[str, Callable[[Study, Model], Settings]] = {
     "model": card_settings,
     "probe": probe_settings,
     "detect": detect_settings,
+    "forecast": forecast_settings,
+    "dose": dose_settings,
     "baseline": baseline_settings,
     "steer": steer_settings,
     "texts": texts_settings,
@@ -99,6 +110,8 @@ def results(study: Study) -> Iterator[Path]:
         yield from (paths.probe(model.name, layer) for layer in layers)
         yield paths.detection(model.name)
         if layers:
+            yield paths.forecast(model.name)
+            yield from (paths.dose(model.name, layer) for layer in layers if study.dosed)
             yield paths.texts(model.name)
             yield from (paths.scores(model.name, scorer) for scorer in study.scorers)
             yield from (paths.effects(model.name, table) for table in EFFECTS)

@@ -31,7 +31,7 @@ class Plan:
 
     model: str
     jobs: int
-    """Jobs that load the model: activations, baseline, one per steered layer."""
+    """Jobs that load the model: activations, forecast, baseline, one per steered layer, and its dose where the unit has one."""
     light_jobs: int
     """The others: what the model is, its probes, its detection, and what is made of its cells."""
     cells: int
@@ -53,8 +53,9 @@ def plan_model(study: Study, model: Model, texts: int, captures: int) -> Plan:
     missing = cells - len(done)
     per_cell, source = cell_seconds(study, model, cells, done)
     parameters = model.parameters()
-    loads = captures + sum(len(found) < len(group) for found, group in zip(there, groups, strict=True))
+    lacking = [len(found) < len(group) for found, group in zip(there, groups, strict=True)]
     light = light_jobs(study, model, captures, missing)
+    loads = captures + sum(lacking) + found_jobs(study, model, captures, bool(lacking and lacking[0]))
     judged = "rubric" in study.scorers and bool(groups) and light.again
     flops = FLOPS if study.resources.gpus else CPU_FLOPS
     capture = texts * TEXT_TOKENS * 2 * parameters / flops if captures else 0.0
@@ -88,6 +89,16 @@ def light_jobs(study: Study, model: Model, captures: int, missing: int) -> Light
     scores = sum(texts or not paths.scores(name, scorer).exists() for scorer in plain)
     effects = texts or probes or scores or not all(paths.effects(name, table).exists() for table in EFFECTS)
     return Light(count + texts + scores + bool(effects), texts or not paths.scores(name, "rubric").exists())
+
+
+def found_jobs(study: Study, model: Model, captures: int, baseline: bool) -> int:
+    """Jobs that are left of those that find something before the sweep: the model's forecast, and the doses of its sites."""
+    paths, name, layers = study.paths, model.name, study.steering_layers_of(model)
+    captured = bool(captures) or not paths.card(name, model.key).exists()
+    doses = [captured or not (paths.probe(name, at).exists() and paths.dose(name, at).exists()) for at in layers]
+    again = baseline and bool(study.calibration_cells(model))
+    forecast = bool(layers) and (captured or not paths.forecast(name).exists())
+    return forecast + study.dosed * sum(again or dose for dose in doses)
 
 
 def cell_seconds(study: Study, model: Model, cells: int, done: Sequence[Cell]) -> tuple[float, str]:

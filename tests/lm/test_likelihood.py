@@ -60,3 +60,20 @@ def test_the_divergence_of_a_push_and_of_a_prompt_equals_a_direct_computation(ti
     for request, after in ((Request(PROMPTS[0], 1, direction, 2.0), pushed), (Request(PROMPTS[1]), prompted)):
         direct = (before.exp() * (before - after)).sum(-1).mean().item()
         assert direct > 0.001 and neutral.shift(request).kl == pytest.approx(direct, rel=2e-3)
+
+
+def test_the_worst_tokens_are_the_one_in_twenty_that_a_push_moves_most(tiny):
+    model, tokenizer = tiny
+    direction, texts = (
+        np.eye(32, dtype=np.float32)[3],
+        [*TEXTS, "The rain falls on the grey wall. A door is far away and warm."],
+    )
+    neutral = NeutralTexts(model, tokenizer, PROMPTS[0], texts)
+    before = torch.cat([log_probabilities(model, tokenizer, PROMPTS[0], text) for text in texts])
+    with steering(decoder_blocks(model), {1: torch.tensor(2 * direction)[None]}):
+        after = torch.cat([log_probabilities(model, tokenizer, PROMPTS[0], text) for text in texts])
+    divergences = (before.exp() * (before - after)).sum(-1).sort(descending=True).values
+    worst = max(1, round(0.05 * len(divergences)))
+    found = neutral.worst(Request(PROMPTS[0], 1, direction, 2.0))
+    assert found == pytest.approx(divergences[:worst].mean().item(), rel=2e-3)
+    assert found > neutral.shift(Request(PROMPTS[0], 1, direction, 2.0)).kl and neutral.worst(Request(PROMPTS[0])) == 0

@@ -71,9 +71,8 @@ def test_one_more_model_runs_only_its_own_jobs_and_the_aggregate(world):
     assert wildcards and all("model=qwen2" in line for line in wildcards)
     jobs = world.plan(world.folder / "config/studies/small.yaml")
     assert jobs == {
-        **dict.fromkeys(
-            ("model", "activations", "baseline", "probe", "detect", "steer_1", "texts", "effects", "aggregate", "all"), 1
-        ),
+        **dict.fromkeys(("model", "activations", "forecast", "baseline", "probe", "detect", "steer_1", "texts"), 1),
+        **dict.fromkeys(("effects", "aggregate", "all"), 1),
         "score": 2,
     }
 
@@ -84,8 +83,11 @@ DOWNSTREAM = {"texts": 1, "score": 2, "effects": 1, "aggregate": 1, "all": 1}
 @pytest.mark.parametrize(
     ("options", "jobs"),
     [
-        ({"layers": [-1, 2, 3]}, {"detect": 1, "aggregate": 1, "all": 1}),
-        ({"layers": [-1, 2, 3], "steering_layers": [2, 3]}, {"detect": 1, "probe": 1, "steer_1": 1, **DOWNSTREAM}),
+        ({"layers": [-1, 2, 3]}, {"detect": 1, "forecast": 1, "aggregate": 1, "all": 1}),
+        (
+            {"layers": [-1, 2, 3], "steering_layers": [2, 3]},
+            {"detect": 1, "forecast": 1, "probe": 1, "steer_1": 1, **DOWNSTREAM},
+        ),
         ({"scenarios": ["the_maze", "the_duel", "the_listener"]}, {"baseline": 1, "steer_1": 1, **DOWNSTREAM}),
         ({"scenarios": ["the_maze"]}, DOWNSTREAM),
         ({"alphas": [-5, 0]}, DOWNSTREAM),
@@ -168,7 +170,8 @@ def test_a_changed_pair_file_recomputes_what_depends_on_it(world):
     pairs.write_text("\n".join([json.dumps(changed), *lines[1:]]) + "\n")
     jobs = world.plan(world.folder / "config/studies/small.yaml")
     assert jobs == {
-        **dict.fromkeys(("pairs", "activations", "probe", "detect", "steer_1", "texts", "effects", "aggregate", "all"), 1),
+        **dict.fromkeys(("pairs", "activations", "forecast", "probe", "detect", "steer_1", "texts"), 1),
+        **dict.fromkeys(("effects", "aggregate", "all"), 1),
         "score": 2,
     }
     before = world.cells()

@@ -71,6 +71,9 @@ rule effects:
         probes=lambda wildcards: [
             PATHS.probe(wildcards.model, layer) for layer in STUDY.steering_layers_of(STUDY[wildcards.model])
         ],
+        doses=lambda wildcards: [
+            PATHS.dose(wildcards.model, layer) for layer in STUDY.steering_layers_of(STUDY[wildcards.model]) if STUDY.dosed
+        ],
     output:
         expand(PATHS.effects("{{model}}", "{table}"), table=EFFECTS),
     log:

@@ -40,7 +40,7 @@ def one_of(names):
 wildcard_constraints:
     model=one_of(MODELS),
     concept=one_of(PAIR_SETS),
-    layer=r"-?\d+",
+    layer=r"-?\d+|auto",
     scorer=one_of(STUDY.scorers),
     key="[0-9a-f]{12}",
 

@@ -9,6 +9,7 @@ rule aggregate:
         [PATHS.card(model.name, model.key) for model in STUDY.models],
         [PATHS.detection(model.name) for model in STUDY.models],
         [PATHS.effects(model.name, EFFECTS[0]) for model in STUDY.steered],
+        [PATHS.forecast(model.name) for model in STUDY.steered],
     output:
         # `update`: the last good report stays until the new one is whole.
         study=update(PATHS.report / studies.SAVED),

@@ -5,6 +5,7 @@ rule probe:
     input:
         activations=lambda wildcards: activations_of(wildcards)[0],
         planted=lambda wildcards: STUDY[wildcards.model].planted(),
+        forecast=lambda wildcards: [PATHS.forecast(wildcards.model)] if wildcards.layer == "auto" else [],
     output:
         PATHS.probe("{model}", "{layer}"),
     log:

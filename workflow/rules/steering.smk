@@ -21,6 +21,51 @@ rule baseline:
         "probesteer baseline --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"
 
 
+# What each block promises, before anything is generated; where the study says `auto`, the block that is steered at.
+rule forecast:
+    input:
+        card=card_of,
+        weights=weights_of,
+        concept=STUDY.concept_folder / "concept.yaml",
+        pairs=PATHS.pairs(STUDY.concept, PAIR_SETS[STUDY.concept].key),
+        activations=lambda wildcards: activations_of(wildcards)[0],
+    output:
+        update(PATHS.forecast("{model}")),
+    log:
+        PATHS.log("forecast", "{model}"),
+    threads: MODEL_THREADS
+    resources:
+        **MODEL_JOB,
+    params:
+        study=PATHS.saved,
+        settings=settings("forecast"),
+    shell:
+        "probesteer forecast --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"
+
+
+# How far alpha 1 is, in a unit that only the model can tell.
+rule dose:
+    input:
+        card=card_of,
+        weights=weights_of,
+        probe=PATHS.probe("{model}", "{layer}"),
+        concept=STUDY.concept_folder / "concept.yaml",
+        # one stands for all that the baseline wrote
+        unsteered=lambda wildcards: [cell.path(PATHS.cells) for cell in STUDY.calibration_cells(STUDY[wildcards.model])[:1]],
+    output:
+        update(PATHS.dose("{model}", "{layer}")),
+    log:
+        PATHS.log("dose", "{model}", "{layer}"),
+    threads: MODEL_THREADS
+    resources:
+        **MODEL_JOB,
+    params:
+        study=PATHS.saved,
+        settings=settings("dose"),
+    shell:
+        "probesteer dose --study {params.study:q} --model {wildcards.model:q} --layer {wildcards.layer:q} 2> {log:q}"
+
+
 # One rule per distinct alpha grid, since a rule's outputs are fixed.
 for number, (grid, models) in enumerate(STUDY.alpha_grids().items(), 1):
 
@@ -31,6 +76,7 @@ for number, (grid, models) in enumerate(STUDY.alpha_grids().items(), 1):
             card=card_of,
             weights=weights_of,
             probe=PATHS.probe("{model}", "{layer}"),
+            dose=[PATHS.dose("{model}", "{layer}")] if STUDY.dosed else [],
             concept=STUDY.concept_folder / "concept.yaml",
         output:
             update([cell.path(PATHS.cells) for cell in STUDY.cells("{model}", "{layer}", list(grid))]),

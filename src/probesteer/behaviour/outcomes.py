@@ -12,7 +12,8 @@ from probesteer.behaviour.effects import CELL, RULES, dose_response, mean_succes
 from probesteer.behaviour.nats import equal_kl
 from probesteer.behaviour.specificity import specificity
 from probesteer.behaviour.trends import control_trends, scenario_trends, trends
-from probesteer.directions import Probe, load_probe
+from probesteer.directions import Probe
+from probesteer.directions.sites import load_sites
 from probesteer.files.tables import FINGERPRINT, read_fingerprint, read_table, write_table
 from probesteer.jobs import effects_settings
 from probesteer.study.cells import BASELINE_ARM, PROBE_ARM, PROMPTED_ARMS, RANDOM, dose_pairs
@@ -26,13 +27,15 @@ PROMPTED_RATES = {"rate": "outcome", "coherent": "coherent"}  # columns of the t
 def effects_inputs(study: Study, model: Model, scores: Mapping[str, str], probes: Mapping[int, Probe]) -> dict[str, Any]:
     """Everything that determines a model's tables of effects, given the fingerprints of its scores by scorer."""
     fitted = {str(layer): probe.metadata.get(FINGERPRINT.decode(), "") for layer, probe in probes.items()}
-    return {"numerics": NUMERICS, "scores": dict(scores), "probes": fitted, **effects_settings(study, model)}
+    doses = {str(layer): dict(probe.doses) for layer, probe in probes.items()}
+    inputs = {"numerics": NUMERICS, "scores": dict(scores), "probes": fitted, "doses": doses}
+    return {**inputs, **effects_settings(study, model)}
 
 
 def write_effects(study: Study, model: Model) -> None:
     """Write a model's tables of effects: its name is in their path, not in them. Raises InputError."""
     paths: dict[str, Path] = {scorer: study.paths.scores(model.name, scorer) for scorer in study.scorers}
-    probes = {layer: load_probe(study.paths.probe(model.name, layer), layer) for layer in study.steering_layers_of(model)}
+    probes = {probe.layer: probe for probe in load_sites(study, model).values()}
     scores = {scorer: read_table(path).to_pandas() for scorer, path in paths.items()}
     inputs = effects_inputs(study, model, {scorer: read_fingerprint(path) for scorer, path in paths.items()}, probes)
     for name, table in effects_tables(study, scores, probes).items():

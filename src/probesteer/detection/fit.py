@@ -6,10 +6,12 @@ from typing import Any
 from probesteer.concepts.data import activations_path, pair_set
 from probesteer.detection.activations import read_layer
 from probesteer.directions import METHODS, Probe, control_directions, load_planted, save_probe
+from probesteer.directions.sites import block_of
 from probesteer.files.digests import file_digest
 from probesteer.jobs import probe_settings
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
+from probesteer.study.options import Site
 
 NUMERICS = 2  # bump by hand when the same inputs give other directions
 
@@ -20,8 +22,9 @@ def probe_inputs(study: Study, model: Model, layer: int, cache: Mapping[str, Any
     return {"numerics": NUMERICS, "cache": dict(cache), "layer": layer, "planted": planted, **probe_settings(study, model)}
 
 
-def fit_probe(study: Study, model: Model, layer: int) -> None:
-    """Fit and write the probe of a layer. Raises InputError."""
+def fit_probe(study: Study, model: Model, site: Site) -> None:
+    """Fit and write the probe of a site. Raises InputError."""
+    layer = block_of(study, model, site)
     cache = read_layer(activations_path(study, model, pair_set(study)), layer)
     direction, separation = METHODS[study.method](*cache.training_sides())
     away_from = [direction, *map(load_planted, model.planted())]
@@ -30,4 +33,4 @@ def fit_probe(study: Study, model: Model, layer: int) -> None:
     controls = control_directions(away_from, *training, study.controls.arms(), study.seed, study.method)
     metadata = {**{key: str(value) for key, value in cache.inputs.items()}, "method": study.method}
     probe = Probe(layer, direction, separation, float(cache.norms[train].mean()), metadata, controls)
-    save_probe(probe, study.paths.probe(model.name, layer), probe_inputs(study, model, layer, cache.inputs))
+    save_probe(probe, study.paths.probe(model.name, site), probe_inputs(study, model, layer, cache.inputs))

@@ -16,6 +16,7 @@ from probesteer.files.digests import digest
 from probesteer.files.seal import BLANK, SEAL, is_whole, sealed
 from probesteer.files.tables import FINGERPRINT
 from probesteer.study.cells import PROBE_ARM
+from probesteer.study.options import AUTO, Site
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Probe:
     metadata: Mapping[str, str]
     controls: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Unit directions (hidden,) of the control arms by name."""
+    doses: Mapping[str, float] = field(default_factory=dict)
+    """Length of the push that is alpha 1, of the units that a job finds: kl, coherence."""
 
     def of(self, arm: str) -> np.ndarray:
         """The direction of an arm. Raises InputError for one that the file does not hold."""
@@ -39,8 +42,11 @@ class Probe:
         return self.controls[arm]
 
     def push(self, alpha: float, unit: str) -> float:
-        """Length of the vector that a dose adds to the residual stream."""
-        return alpha * {"absolute": 1.0, "separation": self.separation, "residual": self.residual_norm}[unit]
+        """Length of the vector that a dose adds to the residual stream. Raises InputError for a unit that is not known here."""
+        known = {"absolute": 1.0, "separation": self.separation, "residual": self.residual_norm, **self.doses}
+        if unit not in known:
+            raise InputError(f"alpha_unit {unit}: not known at layer {self.layer}; `probesteer dose` finds it")
+        return alpha * known[unit]
 
 
 def save_probe(probe: Probe, path: Path, inputs: Mapping[str, Any] | None = None) -> None:
@@ -76,11 +82,12 @@ def _sort_header(path: Path) -> None:
     path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
 
 
-def load_probe(path: Path, layer: int) -> Probe:
-    """Read the direction of a layer from a probe file. Raises InputError where it is missing or broken."""
+def load_probe(path: Path, layer: Site) -> Probe:
+    """Read the direction of a layer, or the only one, from a probe file. Raises InputError where it is missing or broken."""
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
+            layer = int(metadata["site"].removeprefix("resid_post[").rstrip("]")) if layer == AUTO else layer
             direction = file.get_tensor(f"direction.{layer}")
             prefix = f"direction.{layer}."
             controls = {key.removeprefix(prefix): file.get_tensor(key) for key in list(file.keys()) if key.startswith(prefix)}
@@ -91,7 +98,7 @@ def load_probe(path: Path, layer: int) -> Probe:
         raise InputError(f"{path}: no probe of layer {layer} there (a safetensors file with direction.{layer})") from error
     if not np.isfinite(direction).all():
         raise InputError(f"{path}: direction.{layer} holds NaN or Inf")
-    return Probe(layer, direction, separation, norm, metadata, controls)
+    return Probe(int(layer), direction, separation, norm, metadata, controls)
 
 
 def is_fresh_probe(path: Path, inputs: Mapping[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from probesteer.lm.load import encode_prompt
 from probesteer.lm.request import Request, push_rows
 
 MAX_LOGITS = 2**28  # elements of the logits of a forward pass: 1 GiB in float32
+WORST = 0.05  # share of the tokens of `worst`
 
 Visit = Callable[[list[int], Tensor, Tensor, Tensor], None]
 """Told of (rows, logits (rows, tokens, vocabulary), token ids (rows, tokens), mask (rows, tokens)) of each batch."""
@@ -74,10 +75,19 @@ class NeutralTexts:
     def shift(self, request: Request) -> Shift:
         """What another prompt, or a push, does to the predictions of these texts' tokens."""
         moved = self._log_probabilities(request)
-        kl = torch.nn.functional.kl_div(moved, self.unmoved, reduction="none", log_target=True).sum(-1)
+        kl = self._divergences(moved)
         tokens = torch.tensor([token for text in self.tokens for token in text], device=moved.device)
         nll = -moved.gather(1, tokens[:, None])
-        return Shift(float(kl.double().mean()), float(nll.double().mean().exp()))
+        return Shift(float(kl.mean()), float(nll.double().mean().exp()))
+
+    def worst(self, request: Request) -> float:
+        """KL(unmoved || moved) in nats, mean over the WORST share of the tokens: where a push breaks text first."""
+        kl = self._divergences(self._log_probabilities(request))
+        return float(kl.topk(max(1, round(WORST * len(kl)))).values.mean())
+
+    def _divergences(self, moved: Tensor) -> Tensor:
+        """KL(unmoved || moved) of each token's distribution, in nats: float64 (positions,)."""
+        return torch.nn.functional.kl_div(moved, self.unmoved, reduction="none", log_target=True).sum(-1).double()
 
     def _log_probabilities(self, request: Request) -> Tensor:
         """Of every token in every position of the texts, in their order: float32 (positions, vocabulary)."""

@@ -17,8 +17,10 @@ from probesteer.report.evidence import (
     Evidence,
     data_table,
     detection_tables,
+    doses_table,
     effects_tables,
     fingerprints,
+    forecast_table,
     verified_cards,
     verify,
 )
@@ -26,6 +28,7 @@ from probesteer.report.history import HISTORY, add_report, read_reports, reasses
 from probesteer.report.page import render, to_html
 from probesteer.report.published import replication
 from probesteer.report.tables import cost_table, models_table
+from probesteer.report.views import with_forecast
 from probesteer.study.experiment import Study
 from probesteer.study.paths import EVIDENCE, PAGE, SAVED, TABLES
 
@@ -62,8 +65,10 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
         **detection_tables(study),
         **effects_tables(study),
     }
+    tables |= {"forecast": forecast_table(study), "doses": doses_table(study)}
     tables["council"] = select_layers(tables["detection"], tables["selection"], study.criteria)
     tables["trends"] = judge_trends(with_power(study, tables["trends"]), tables, study.criteria)
+    tables["trends"] = with_forecast(tables["trends"], tables["forecast"], tables["dose_response"], study.criteria.trend_alpha)
     tables["checks"], tables["verdict"] = deliberate(evidence_of(study, tables))
     tables["published"] = replication(study.models, tables["detection"], tables["steering"])
     history, current = output.parent / HISTORY, report_of(study, tables["verdict"])

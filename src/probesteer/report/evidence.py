@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from probesteer.concepts.data import PairSet, pair_sets
+from probesteer.directions.sites import block_of, dose_files
 from probesteer.errors import InputError
 from probesteer.files.cards import read_card
 from probesteer.files.seal import is_whole
@@ -79,6 +80,7 @@ def fingerprints(study: Study) -> dict[str, str]:
     paths = [study.paths.data_card(pairs.concept, pairs.key) for pairs in pair_sets(study).values()]
     paths += [study.paths.detection(model.name) for model in study.models]
     paths += [study.paths.effects(model.name, name) for model in study.steered for name in EFFECTS]
+    paths += [study.paths.forecast(model.name) for model in study.steered]
     return {str(path): read_fingerprint(path) for path in paths}
 
 
@@ -98,6 +100,27 @@ def effects_tables(study: Study) -> dict[str, pd.DataFrame]:
         parts = [part for part in parts if len(part)]
         tables[name] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return tables
+
+
+def forecast_table(study: Study) -> pd.DataFrame:
+    """What each block of the steered models promised (`detection.forecast.forecast_model`), and which ones are steered at."""
+    parts = []
+    for model in sorted(study.steered, key=lambda model: model.name):
+        blocks = [block_of(study, model, site) for site in study.steering_layers_of(model)]
+        own = read_table(study.paths.forecast(model.name)).to_pandas()
+        parts.append(own.assign(steered=own["layer"].isin(blocks)).pipe(_with_model, model.name))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def doses_table(study: Study) -> pd.DataFrame:
+    """The push that is alpha 1 (`dosing.dose.find_doses`): a row per (model, layer, unit), where the study's unit was found."""
+    parts = []
+    for model in sorted(study.steered, key=lambda model: model.name):
+        for site in study.steering_layers_of(model):
+            for path in dose_files(study, model, site):
+                own = read_table(path).to_pandas().assign(layer=block_of(study, model, site))
+                parts.append(own[["layer", "unit", "push", "positive", "negative"]].pipe(_with_model, model.name))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _with_model(table: pd.DataFrame, model: str) -> pd.DataFrame:

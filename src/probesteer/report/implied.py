@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +15,18 @@ from probesteer.concepts.concept import CONCEPT_FILE, Concept
 from probesteer.concepts.data import PairSet, activations_path, pair_sets, pairs_files, study_concept
 from probesteer.detection.activations import cache_inputs
 from probesteer.detection.fit import probe_inputs
+from probesteer.detection.forecast import forecast_inputs
 from probesteer.detection.summary import detection_inputs
 from probesteer.directions.probe import Probe, is_fresh_probe, load_probe
+from probesteer.directions.sites import block_of, dose_files, load_sites
+from probesteer.dosing.dose import dose_inputs, unsteered_of
 from probesteer.files.digests import digest
 from probesteer.files.tables import has_fingerprint, is_fresh
 from probesteer.steering.sweep import Sweep
 from probesteer.steering.texts import texts_inputs
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
+from probesteer.study.options import AUTO, Site
 from probesteer.study.paths import EFFECTS
 
 Inputs = Mapping[str, Any]
@@ -49,6 +54,10 @@ class Shared:
     @cached_property
     def concept(self) -> Concept:
         return study_concept(self.study)
+
+    @property
+    def concept_file(self) -> Path:
+        return self.study.concept_folder / CONCEPT_FILE
 
     @cached_property
     def pairs(self) -> Mapping[str, PairSet]:
@@ -80,27 +89,45 @@ def implied(shared: Shared, model: Model, card: Inputs) -> Iterator[Result]:
     inputs = [*files.values(), *model.planted(), *pairs_files(own, study)]
     fresh = is_fresh(path, detection_inputs(study, model, own.words, caches))
     yield Result(path, inputs, fresh, beside=[paths.benchmark("detect", model.name)])
-    for layer in study.steering_layers_of(model):
-        path = paths.probe(model.name, layer)
-        fresh = is_fresh_probe(path, probe_inputs(study, model, layer, caches[study.concept]))
-        beside = [paths.benchmark("probe", model.name, str(layer))]
-        yield Result(path, [files[study.concept], *model.planted()], fresh, beside=beside)
-    if probes := {layer: load_probe(paths.probe(model.name, layer), layer) for layer in study.steering_layers_of(model)}:
-        yield from _steered(shared, model, card, probes)
+    if not study.steering_layers_of(model):
+        return
+    table, path = paths.pairs(own.concept, own.key), paths.forecast(model.name)
+    made_from = forecast_inputs(study, model, shared.concept, card, caches[own.concept])
+    yield Result(path, [card_file, table, files[own.concept], shared.concept_file], is_fresh(path, made_from))
+    for site in study.steering_layers_of(model):
+        path, beside = paths.probe(model.name, site), [paths.benchmark("probe", model.name, str(site))]
+        fresh = is_fresh_probe(path, probe_inputs(study, model, block_of(study, model, site), caches[own.concept]))
+        forecast = [paths.forecast(model.name)] if site == AUTO else []
+        yield Result(path, [files[own.concept], *model.planted(), *forecast], fresh, beside=beside)
+    yield from _dosed(shared, model, card)
+    yield from _steered(shared, model, card, load_sites(study, model))
 
 
-def _steered(shared: Shared, model: Model, card: Inputs, probes: Mapping[int, Probe]) -> Iterator[Result]:
+def _dosed(shared: Shared, model: Model, card: Inputs) -> Iterator[Result]:
+    """The doses of a study whose unit needs them; and the unsteered cells that they are found against stand with the others."""
+    study, sweep = shared.study, Sweep.of(shared.study, shared.concept, model)
+    for site in study.steering_layers_of(model) if study.dosed else []:
+        probe, path = study.paths.probe(model.name, site), study.paths.dose(model.name, site)
+        unsteered = unsteered_of(study, sweep, card, model)
+        made_from = dose_inputs(study, sweep, card, load_probe(probe, site), unsteered)
+        cells = [cell.path(study.paths.cells) for cell in unsteered][:1]
+        yield Result(
+            path, [study.paths.card(model.name, model.key), probe, shared.concept_file, *cells], is_fresh(path, made_from)
+        )
+
+
+def _steered(shared: Shared, model: Model, card: Inputs, probes: Mapping[Site, Probe]) -> Iterator[Result]:
     """Cells, texts, scores and effects."""
     study = shared.study
-    paths, concept_file = study.paths, study.concept_folder / CONCEPT_FILE
+    paths, concept_file = study.paths, shared.concept_file
     sweep = Sweep.of(study, shared.concept, model)
-    fitted = {layer: paths.probe(model.name, layer) for layer in probes}
+    fitted = {site: [paths.probe(model.name, site), *dose_files(study, model, site)] for site in probes}
     cells: dict = {}
     firsts: list[Path] = []
     for job in study.jobs_cells(model):
-        layer = None if job[0].layer is None else int(job[0].layer)
-        inputs = [paths.card(model.name, model.key), concept_file, *([] if layer is None else [fitted[layer]])]
-        wanted = sweep.fingerprints(job, card, None if layer is None else probes[layer])
+        site = job[0].layer
+        inputs = [paths.card(model.name, model.key), concept_file, *([] if site is None else fitted[site])]
+        wanted = sweep.fingerprints(job, card, None if site is None else probes[site])
         cells |= wanted
         firsts.append(job[0].path(paths.cells))
         for cell, fingerprint in wanted.items():
@@ -114,8 +141,8 @@ def _steered(shared: Shared, model: Model, card: Inputs, probes: Mapping[int, Pr
         scores[scorer] = digest(made_from)
         beside = [paths.benchmark("score", model.name, scorer)]
         yield Result(path, [table, concept_file], is_fresh(path, made_from), beside=beside)
-    made_from = effects_inputs(study, model, scores, probes)
-    inputs = [*(paths.scores(model.name, scorer) for scorer in scores), *fitted.values()]
+    made_from = effects_inputs(study, model, scores, {probe.layer: probe for probe in probes.values()})
+    inputs = [*(paths.scores(model.name, scorer) for scorer in scores), *chain.from_iterable(fitted.values())]
     for name in EFFECTS:
         path = paths.effects(model.name, name)
         yield Result(path, inputs, is_fresh(path, made_from), beside=[paths.benchmark("effects", model.name)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 
@@ -65,3 +66,31 @@ def sceptic_table(council: pd.DataFrame, details: pd.DataFrame) -> pd.DataFrame:
     surface = details[details["metric"] == "surface_auroc"].groupby("model")["estimate"].max()
     scenario = selected_details(details, council).query("metric == 'without_scenario'").groupby("model")["estimate"].min()
     return table.assign(best_surface=table["model"].map(surface), worst_scenario=table["model"].map(scenario))
+
+
+def with_forecast(trends: pd.DataFrame, forecast: pd.DataFrame, rates: pd.DataFrame, limit: float) -> pd.DataFrame:
+    """The trends with two slopes of log-odds, both in nats per mean residual norm of the push.
+
+    forecast_slope: of a training pair's positive against its negative side, before anything was generated (the forecast's
+    gain). measured_slope: `measured_slope` of the dose-response over |alpha| <= limit.
+    """
+    if trends.empty or forecast.empty:
+        return trends
+    at, names = ["model", "layer"], {f"gain{bound}": f"forecast_slope{bound}" for bound in ("", "_lower", "_upper")}
+    within = rates[rates["alpha"].abs() <= limit]
+    slopes = {key: measured_slope(own) for key, own in within.groupby(at)}
+    measured = [slopes.get(key, float("nan")) for key in zip(trends["model"], trends["layer"], strict=True)]
+    return trends.join(forecast.set_index(at)[[*names]].rename(columns=names), on=at).assign(measured_slope=measured)
+
+
+def measured_slope(rates: pd.DataFrame) -> float:
+    """The slope of the log-odds of positive among coherent texts of one (model, layer), scenarios together.
+
+    From the lowest to the highest dose, per mean residual norm; half a text is added to each side (Haldane 1956), so that a
+    rate of 0 or 1 has odds.
+    """
+    counts = rates[["positive_coherent", "coherent"]].mul(rates["samples"], axis=0).groupby(rates["alpha"]).sum()
+    positive, negative = counts["positive_coherent"], counts["coherent"] - counts["positive_coherent"]
+    odds = np.log((positive + 0.5) / (negative + 0.5)).to_numpy()
+    doses = rates.groupby("alpha")["dose_residual"].first().to_numpy()
+    return float((odds[-1] - odds[0]) / (doses[-1] - doses[0]))

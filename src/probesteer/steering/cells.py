@@ -11,15 +11,17 @@ import numpy as np
 import pyarrow as pa
 
 from probesteer.concepts.data import study_concept
-from probesteer.directions import Probe, load_probe
+from probesteer.directions import Probe
+from probesteer.directions.sites import load_site
 from probesteer.files.cards import read_card
 from probesteer.files.locks import only_writer
 from probesteer.files.tables import peak_memory_mb, write_table
 from probesteer.progress import progress
-from probesteer.steering.sweep import Sweep, stale_cells
-from probesteer.study.cells import CALIBRATION_ARM, Cell, unsteered_cells
+from probesteer.steering.sweep import JUDGED, Sweep, stale_cells
+from probesteer.study.cells import Cell, unsteered_cells
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
+from probesteer.study.options import Site
 
 if TYPE_CHECKING:
     from probesteer.lm.likelihood import NeutralTexts, Shift
@@ -36,10 +38,10 @@ def fill_baseline(study: Study, model: Model) -> None:
     _fill(study, model, unsteered_cells(model.name, study.scenario_names()), None, "baseline")
 
 
-def fill_layer(study: Study, model: Model, layer: int) -> None:
+def fill_layer(study: Study, model: Model, site: Site) -> None:
     """Compute what is missing of the cells of a (model, layer). Raises InputError."""
-    probe = load_probe(study.paths.probe(model.name, layer), layer)
-    _fill(study, model, study.cells(model.name, layer, study.alphas_of(model)), probe, f"layer={layer}")
+    probe = load_site(study, model, site)
+    _fill(study, model, study.cells(model.name, site, study.alphas_of(model)), probe, f"layer={site}")
 
 
 def _fill(study: Study, model: Model, cells: Sequence[Cell], probe: Probe | None, job: str) -> None:
@@ -74,9 +76,7 @@ def compute_cells(
         while todo:
             chunk = {cell: sweep.inputs(cell, card, probe) for cell in _first(todo, rows, sweep)}
             started = time.monotonic()
-            asked = [request for cell, inputs in chunk.items() for request in _requests(tokenizer, cell, inputs, probe)]
-            others = [prompt for inputs in chunk.values() for prompt in _elsewhere(tokenizer, inputs)]
-            table, largest = _generated(model, tokenizer, asked, others, sweep, batch_rows, bar.update)
+            table, largest = sample_texts(model, tokenizer, chunk, probe, sweep, batch_rows, bar.update)
             shifts = {cell: neutral.columns(cell, inputs, probe) for cell, inputs in chunk.items()}
             seconds = time.monotonic() - started
             cost = {"seconds": seconds / len(chunk), "load_seconds": load_seconds / len(cells)}
@@ -87,6 +87,21 @@ def compute_cells(
             todo, rows = todo[len(chunk) :], min(2 * rows, batch_rows) if seconds < SHORT_CHUNK else rows
 
 
+def sample_texts(
+    model: Any,
+    tokenizer: Any,
+    chunk: Mapping[Cell, Mapping[str, Any]],
+    probe: Probe | None,
+    sweep: Sweep,
+    batch_rows: int,
+    advance: Callable[[int], object] | None = None,
+) -> tuple[pa.Table, int]:
+    """The texts of cells, by what determines them (`Sweep.inputs`), in order; and the rows of the largest batch."""
+    asked = [request for cell, inputs in chunk.items() for request in _requests(tokenizer, cell, inputs, probe)]
+    others = [prompt for inputs in chunk.values() for prompt in _elsewhere(tokenizer, inputs)]
+    return _generated(model, tokenizer, asked, others, sweep, batch_rows, advance)
+
+
 def _first(cells: Sequence[Cell], rows: int, sweep: Sweep) -> Sequence[Cell]:
     """As many of the cells as have `rows` rows together, one at least."""
     ends = accumulate(map(sweep.samples_of, cells))
@@ -94,11 +109,11 @@ def _first(cells: Sequence[Cell], rows: int, sweep: Sweep) -> Sequence[Cell]:
 
 
 def _requests(tokenizer: Any, cell: Cell, inputs: Mapping[str, Any], probe: Probe | None) -> "list[Request]":
-    """A request per sample of a cell. Calibration texts have random numbers of their own."""
+    """A request per sample of a cell. Draws that are not judged have random numbers of their own."""
     from probesteer.lm.request import Request
 
-    prompt, pushed = _prompt(tokenizer, inputs, inputs["user"]), _pushed(cell, inputs, probe)
-    draws = [CALIBRATION_ARM] if cell.arm == CALIBRATION_ARM else []
+    prompt, pushed = prompt_of(tokenizer, inputs, inputs["user"]), _pushed(cell, inputs, probe)
+    draws = [inputs["draws"]] if inputs["draws"] != JUDGED else []
     keys = [(inputs["seed"], *draws, inputs["scenario"], sample) for sample in range(inputs["samples"])]
     return [Request(prompt, seed_key=key, **pushed) for key in keys]
 
@@ -106,10 +121,10 @@ def _requests(tokenizer: Any, cell: Cell, inputs: Mapping[str, Any], probe: Prob
 def _elsewhere(tokenizer: Any, inputs: Mapping[str, Any]) -> list[str | None]:
     """Another scenario's prompt for each sample of a cell, where the concept has another."""
     user = inputs["elsewhere"]
-    return [None if user is None else _prompt(tokenizer, inputs, user)] * inputs["samples"]
+    return [None if user is None else prompt_of(tokenizer, inputs, user)] * inputs["samples"]
 
 
-def _prompt(tokenizer: Any, inputs: Mapping[str, Any], user: str) -> str:
+def prompt_of(tokenizer: Any, inputs: Mapping[str, Any], user: str) -> str:
     """A user turn under the system prompt of a cell."""
     from probesteer.lm.load import render_prompt
 
@@ -130,7 +145,7 @@ def _generated(
     others: Sequence[str | None],
     sweep: Sweep,
     batch_rows: int,
-    advance: Callable[[int], object],
+    advance: Callable[[int], object] | None,
 ) -> tuple[pa.Table, int]:
     """The rows of cells, in order, and the rows of the largest batch that they were generated in."""
     from probesteer.lm.generate import continuations, end_tokens
@@ -184,10 +199,10 @@ class _Neutral:
         user, at = self.sweep.neutral_user(), (cell.arm, cell.alpha)
         if self.texts is None:
             neutral = {**inputs, "system": self.sweep.concept.system_prompts.neutral}
-            prompt = _prompt(self.tokenizer, neutral, user)
+            prompt = prompt_of(self.tokenizer, neutral, user)
             self.texts = NeutralTexts(self.model, self.tokenizer, prompt, self.sweep.concept.neutral_texts)
         if at not in self.known:
-            request = Request(_prompt(self.tokenizer, inputs, user), **_pushed(cell, inputs, probe))
+            request = Request(prompt_of(self.tokenizer, inputs, user), **_pushed(cell, inputs, probe))
             self.known[at] = self.texts.shift(request)
         return {name: np.full(inputs["samples"], value) for name, value in self.known[at]._asdict().items()}
 

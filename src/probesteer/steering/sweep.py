@@ -16,6 +16,7 @@ from probesteer.study.model import Model
 from probesteer.study.sections import Sampling
 
 NUMERICS = 4  # bump by hand when the same inputs give other texts, or other numbers about them
+JUDGED = "judged"  # the draws of all other arms
 CALIBRATION_SAMPLES = 40  # per scenario: a bound at their second largest is passed by 2 of 41 unsteered texts, 4.9 %
 
 
@@ -55,7 +56,7 @@ class Sweep:
             "elsewhere": self.concept.elsewhere(cell.scenario),
             "neutral": digest([self.neutral_user(), self.concept.neutral_texts]),
             "scenario": cell.scenario,
-            "draws": CALIBRATION_ARM if cell.arm == CALIBRATION_ARM else "judged",
+            "draws": CALIBRATION_ARM if cell.arm == CALIBRATION_ARM else JUDGED,
             "samples": self.samples_of(cell),
             "seed": self.seed,
             "sampling": self.sampling.model_dump(),
@@ -63,7 +64,7 @@ class Sweep:
         if cell.layer is not None and probe is not None:
             direction = sha256(probe.of(cell.arm).tobytes()).hexdigest()
             inputs |= {
-                "layer": cell.layer,
+                "layer": probe.layer,
                 "push": probe.push(cell.alpha, self.alpha_unit),
                 "direction": direction,
                 "positions": self.positions,

@@ -1,18 +1,33 @@
 """The typed study: one experiment, checked, and the layers, doses and cells that follow from it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from probesteer.errors import InputError
 from probesteer.files.digests import digest
 from probesteer.files.whole import write_text
-from probesteer.study.cells import Cell, steered_cells, unsteered_cells
+from probesteer.study.cells import CALIBRATION_ARM, Cell, steered_cells, unsteered_cells
 from probesteer.study.model import Model
-from probesteer.study.options import EMBEDDINGS, Alphas, Blocks, Count, Layers, Name, Options, Scorer, unique
+from probesteer.study.options import (
+    AUTO,
+    COHERENCE,
+    DOSED,
+    EMBEDDINGS,
+    Alphas,
+    Blocks,
+    Count,
+    Layers,
+    Name,
+    Options,
+    Scorer,
+    Site,
+    Unit,
+    unique,
+)
 from probesteer.study.paths import CONCEPTS, PAIRS_FILE, SHARED, Paths
 from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, Resources, Sampling, Writing
 
@@ -44,11 +59,21 @@ class Study(Options):
     None takes the embeddings and every block.
     """
     steering_layers: Blocks = [0.4, 0.6]
-    """Layers steered at, and probed: blocks, or shares of the depth (0.4 of 30 blocks is block 12). [] leaves steering out."""
+    """Layers steered at, and probed: blocks, or shares of the depth (0.4 of 30 blocks is block 12). [] leaves steering out.
+
+    auto is the block, among the detection layers, that the training pairs favour before anything is generated.
+    """
     alphas: Alphas = [-8, -4, -2, -1, 0, 1, 2, 4, 8]
-    """Doses of the direction; the grid holds 0."""
-    alpha_unit: Literal["absolute", "separation", "residual"] = "separation"
-    """Unit of alpha: the training class separation at the site, its mean residual norm, or the unit direction (absolute)."""
+    """Doses of the direction; the grid holds 0.
+
+    auto is -1 to 1 in steps of 0.25, up to where text breaks, and implies alpha_unit coherence.
+    """
+    alpha_unit: Unit = "separation"
+    """Unit of alpha: the training class separation at the site, its mean residual norm, or the unit direction (absolute).
+
+    kl: the push at which the worst 5 % of the tokens of neutral texts lie 1 nat from the unsteered model on average, the way
+    that moves them more. coherence: the push at which 65 % of texts are coherent, the way that breaks more. A job finds both.
+    """
     samples: Count = 20
     """Generations per cell; `probesteer check` says what change so many find."""
     sampling: Sampling = Sampling()
@@ -75,6 +100,19 @@ class Study(Options):
     """The bars of the verdict, one option each."""
     resources: Resources = Resources()
     """GPUs, memory, minutes and batch size of the jobs."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_unit(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        auto, unit = given.get("alphas") == AUTO, given.get("alpha_unit", COHERENCE)
+        models = [model for model in given.get("models") or [] if isinstance(model, dict) and model.get("alphas") == AUTO]
+        if unit != COHERENCE and (auto or models):
+            raise ValueError(f"alphas: auto are in the unit {COHERENCE}, and alpha_unit is {unit}; leave alpha_unit out")
+        if models and not auto and "alpha_unit" not in given:
+            raise ValueError(f"models: {models[0].get('name')}: alphas: auto needs alpha_unit: {COHERENCE} of the whole study")
+        return {**given, "alpha_unit": COHERENCE} if auto else given
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
@@ -155,10 +193,15 @@ class Study(Options):
         """The models that are steered at all."""
         return [model for model in self.models if self.steering_layers_of(model)]
 
-    def steering_layers_of(self, model: Model) -> list[int]:
-        """The blocks at which a model is steered, in order."""
+    def steering_layers_of(self, model: Model) -> list[Site]:
+        """The sites at which a model is steered: blocks, in order, or the one that is chosen by its forecast."""
         given = self.steering_layers if model.steering_layers is None else model.steering_layers
-        return _blocks(given, model)
+        return [AUTO] if given == [AUTO] else [*_blocks(given, model)]
+
+    @property
+    def dosed(self) -> bool:
+        """Whether a job finds what alpha 1 is."""
+        return self.alpha_unit in DOSED
 
     @property
     def detection_permutations(self) -> int:
@@ -169,7 +212,7 @@ class Study(Options):
         """Probed layers: the detection layers and the steering layers, in order."""
         given = self.layers if model.layers is None else model.layers
         detected = [EMBEDDINGS, *range(model.block_count())] if given is None else _blocks(given, model)
-        return sorted({*detected, *self.steering_layers_of(model)})
+        return sorted({*detected, *(site for site in self.steering_layers_of(model) if site != AUTO)})
 
     def alphas_of(self, model: Model) -> list[float]:
         return self.alphas if model.alphas is None else model.alphas
@@ -193,6 +236,11 @@ class Study(Options):
         layers = self.steering_layers_of(model)
         steered = [self.cells(model.name, layer, self.alphas_of(model)) for layer in layers]
         return [unsteered_cells(model.name, self.scenario_names()), *steered] if layers else []
+
+    def calibration_cells(self, model: Model) -> list[Cell]:
+        """The cells that a dose in the unit coherence is found against; none in other units."""
+        cells = unsteered_cells(model.name, self.scenario_names()) if self.alpha_unit == COHERENCE else []
+        return [cell for cell in cells if cell.arm == CALIBRATION_ARM]
 
     def all_cells(self, model: Model) -> Iterator[Cell]:
         """Every cell of a model that is steered at all."""
@@ -241,6 +289,6 @@ def _permutations(tests: int, bar: float) -> int:
     return next((count for count in PERMUTATION_STEPS if count >= needed), PERMUTATION_STEPS[-1])
 
 
-def _blocks(given: list[float], model: Model) -> list[int]:
+def _blocks(given: Sequence[float | str], model: Model) -> list[int]:
     """Layers as indices: a share s of B blocks is block floor(s B)."""
-    return sorted({int(depth * model.block_count()) if isinstance(depth, float) else depth for depth in given})
+    return sorted({int(depth * model.block_count()) if isinstance(depth, float) else int(depth) for depth in given})

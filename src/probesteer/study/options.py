@@ -6,9 +6,14 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 EMBEDDINGS = -1  # the layer index of the input to block 0
+AUTO = "auto"  # in the place of a value: found by a job before the sweep
+Unit = Literal["absolute", "separation", "residual", "kl", "coherence"]
+KL, COHERENCE = "kl", "coherence"
+DOSED = (KL, COHERENCE)  # units that a job finds
+AUTO_ALPHAS = [-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0]  # up to where text breaks
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 URL_PATTERN = r"^https?://[^\s/@]+(?:/\S*)?$"  # without credentials: a study is written into results
 GENERATOR_PATTERN = rf"^(openai|anthropic):([^@]+)(?:@({URL_PATTERN.strip('^$')}))?$"
@@ -43,6 +48,24 @@ def _alpha_grid(alphas: list[float]) -> list[float]:
     return [float(label) for label in unique(labels)]
 
 
+def _spelled_out(alphas: object) -> object:
+    if isinstance(alphas, str) and alphas != AUTO:
+        raise ValueError("a list of doses, or auto, is expected")
+    return list(AUTO_ALPHAS) if alphas == AUTO else alphas
+
+
+def _listed(layers: object) -> object:
+    if isinstance(layers, str) and layers != AUTO:
+        raise ValueError("a list of blocks or of shares of the depth, or auto, is expected")
+    return [AUTO] if layers == AUTO else layers
+
+
+def _alone(layers: list[Any]) -> list[Any]:
+    if AUTO in layers and len(layers) > 1:
+        raise ValueError("auto stands alone: it is the block that the training pairs favour")
+    return layers
+
+
 def _depth(value: float) -> float:
     """A block's index as int, or a share of the depth as float."""
     if value >= EMBEDDINGS and value == int(value):
@@ -52,10 +75,12 @@ def _depth(value: float) -> float:
     return value
 
 
-def _block(value: float) -> float:
+def _site(value: float | str) -> float | str:
     if value == EMBEDDINGS:
         raise ValueError("the embeddings cannot be steered; a block counted from 0 is expected")
-    return value
+    if isinstance(value, str) and value != AUTO:
+        raise ValueError("a block counted from 0, a share of the depth between 0 and 1, or auto is expected")
+    return value if isinstance(value, str) else _depth(value)
 
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -63,9 +88,23 @@ Scorer = Literal["published", "lexical", "grammar", "rubric"]  # the names of sc
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Depth = Annotated[float, AfterValidator(_depth)]
-Alphas = Annotated[list[float], Field(min_length=1, max_length=MOST_ALPHAS), AfterValidator(_alpha_grid)]
+Auto = Literal["auto"]
+Site = int | str
+"""Where a push acts: a block, or the one that `forecast` chooses. It names paths."""
+Alphas = Annotated[
+    list[float],
+    Field(min_length=1, max_length=MOST_ALPHAS),
+    BeforeValidator(_spelled_out, json_schema_input_type=Auto | list[float]),
+    AfterValidator(_alpha_grid),
+]
 Layers = Annotated[list[Depth], Field(max_length=MOST_LISTED), AfterValidator(unique)]
-Blocks = Annotated[list[Annotated[Depth, AfterValidator(_block)]], Field(max_length=MOST_LISTED), AfterValidator(unique)]
+Blocks = Annotated[
+    list[Annotated[int | float | str, AfterValidator(_site)]],
+    Field(max_length=MOST_LISTED),
+    BeforeValidator(_listed, json_schema_input_type=Auto | list[float]),
+    AfterValidator(unique),
+    AfterValidator(_alone),
+]
 
 
 def first_problem(error: ValidationError, model: type[BaseModel], thing: str = "key") -> tuple[str, str]:

@@ -21,8 +21,8 @@ EFFECTS = [  # per steered model
     "success",
     "examples",
 ]
-TABLES = ["models", "data", "detection", "selection", "details", "council", *EFFECTS, "cells", "cost", "checks", "verdict"]
-TABLES += ["published", "reassessment"]  # of the report
+TABLES = ["models", "data", "detection", "selection", "details", "council", "forecast", "doses", *EFFECTS, "cells", "cost"]
+TABLES += ["checks", "verdict", "published", "reassessment"]  # of the report
 SAVED, EVIDENCE, PAGE = "study.json", "evidence.json", "report.html"  # in the report's folder
 
 
@@ -78,6 +78,13 @@ class Paths(NamedTuple):
 
     def detection(self, model: str) -> Path:
         return self.root / "detection" / f"model={model}" / "detection.parquet"
+
+    def forecast(self, model: str) -> Path:
+        """What each block is worth, before anything is generated."""
+        return self.root / "forecasts" / f"model={model}" / "forecast.parquet"
+
+    def dose(self, model: str, layer: int | str) -> Path:
+        return self.root / "doses" / f"model={model}" / f"layer={layer}" / "dose.parquet"
 
     def texts(self, model: str) -> Path:
         return self.root / "texts" / f"model={model}" / "texts.parquet"

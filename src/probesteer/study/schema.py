@@ -63,7 +63,7 @@ def options_text() -> str:
         for name, field in schema["properties"].items():
             default = f"`{json.dumps(field['default'])}`" if "default" in field else "required"
             default = "see below" if "$ref" in field else default
-            meaning = field["description"].replace("|", r"\|")
+            meaning = " ".join(field["description"].split()).replace("|", r"\|")  # a line of the table
             parts.append(f"| `{name}` | {kind(field)} | {default} | {meaning} |\n")
     return "".join(parts)
 
