@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import llama_cpp
 import numpy as np
@@ -77,6 +77,20 @@ def of_llama_cpp(path: Path, vocabulary: int) -> Logits:
     return logits
 
 
+class Agreement(NamedTuple):
+    """How far an oracle and the engine agree on a push at a block."""
+
+    block: int
+    unpushed: float
+    """Largest difference of logits without the push."""
+    pushed: float
+    """The same under the push."""
+    alike: list[float]
+    """Correlation over logits of what its push does at the block with what ours does at the block before, there, and after."""
+    same: float
+    """Share of our greedy tokens under the push that are its own too."""
+
+
 class Ours:
     """What the engine makes of every text under the push at every block, and without: all rows of one batch."""
 
@@ -108,26 +122,24 @@ class Ours:
         found = prefill(model, [self.rows[row][:end] for row, end in prefixes], requests, 1).logits.numpy()
         return list(found.reshape(len(self.rows), PREFIXES, -1))
 
-    def compared(self, theirs: Logits) -> Iterator[list[str]]:
-        """Per block: largest differences of logits, the correlation of what the push does, and the greedy tokens in common."""
+    def compared(self, theirs: Logits) -> Iterator[Agreement]:
+        """Ours against theirs, per block."""
         for block in self.blocks:
-            unpushed, pushed, effects, same = 0.0, 0.0, [], []
+            near = block - 1, block, block + 1
+            unpushed, pushed, same, effects = 0.0, 0.0, [], []
             for row, (text, asked) in enumerate(self.asked):
                 if asked != block:
                     continue
                 ids, at = self.rows[row], np.array(self.ends[row]) - 1
                 moved, plain = theirs(ids, block, self.pushes[block]), theirs(ids, block, None)
-                unpushed = max(unpushed, np.abs(plain[at] - self.logits[None][row]).max())
-                pushed = max(pushed, np.abs(moved[at] - self.logits[block][row]).max())
-                effects.append([(moved - plain)[at], *(self._effect(row, near) for near in (block - 1, block, block + 1))])
+                unpushed = max(unpushed, float(np.abs(plain[at] - self.logits[None][row]).max()))
+                pushed = max(pushed, float(np.abs(moved[at] - self.logits[block][row]).max()))
+                effects.append([(moved - plain)[at], *(self.logits[site][row] - self.logits[None][row] for site in near)])
                 start = len(self.prompts[text])
                 same += list(moved[start - 1 : -1].argmax(-1) == ids[start:])
             their, *ours = (np.concatenate([effect[side].ravel() for effect in effects]) for side in range(4))
-            alike = [f"{np.corrcoef(their, own)[0, 1]:.4f}" for own in ours]
-            yield [str(block), f"{unpushed:.1e}", f"{pushed:.1e}", *alike, f"{sum(same)} of {len(same)}"]
-
-    def _effect(self, row: int, site: int) -> np.ndarray:
-        return self.logits[site][row] - self.logits[None][row]
+            alike = [float(np.corrcoef(their, own)[0, 1]) for own in ours]
+            yield Agreement(block, unpushed, pushed, alike, float(np.mean(same)))
 
 
 def sides_of(path: Path, folder: Path, vocabulary: int, aside: Path) -> Iterator[tuple[str, Callable[[], Logits] | str]]:
@@ -148,8 +160,8 @@ def sides_of(path: Path, folder: Path, vocabulary: int, aside: Path) -> Iterator
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", type=Path, default=ORGANISMS)
-    print("| model | oracle | block | unpushed logits differ by | pushed by | effect correlates with ours at the", end=" ")
-    print("block before | at this block | at the block after | greedy tokens in common |")
+    print("| model | oracle | block | unpushed logits differ by | pushed by | effect correlates with ours", end="")
+    print(" a block before | at the block | a block after | greedy tokens in common |")
     print("|---|---|---|---|---|---|---|---|---|")
     for path in parser.parse_args().models:
         with loaded(path) as (model, tokenizer, folder), tempfile.TemporaryDirectory() as aside:
@@ -158,8 +170,9 @@ def main() -> None:
                 if isinstance(side, str):
                     print(f"| {path.stem} | {oracle} | not run: {side} |  |  |  |  |  |  |")
                     continue
-                for cells in ours.compared(side()):
-                    print("|", " | ".join([path.stem, oracle, *cells]), "|")
+                for found in ours.compared(side()):
+                    numbers = [f"{found.unpushed:.0e}", f"{found.pushed:.0e}", *(f"{value:.4f}" for value in found.alike)]
+                    print("|", " | ".join([path.stem, oracle, str(found.block), *numbers, f"{found.same:.0%}"]), "|")
                 sys.stdout.flush()
 
 

@@ -42,6 +42,7 @@ PRODUCTS, PRODUCT_ROWS = 300, 240
 PARTS = {  # a share of the time by the operation that takes it
     "matrix products": ("aten::addmm", "aten::mm", "aten::linear", "aten::matmul", "aten::bmm"),
     "attention": ("aten::scaled_dot_product", "aten::_scaled_dot_product", "aten::_flash_attention"),
+    "memory: new caches, prompts to rows": ("aten::fill_", "aten::zero_", "aten::index_put_", "aten::_index_put_impl_"),
     "copies: cache, heads, rotary halves": ("aten::copy_", "aten::cat", "aten::clone", "aten::index", "aten::expand"),
     "norms, activations, additions": (
         "aten::mul",
