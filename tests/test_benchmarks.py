@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ORGANISMS, ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +41,28 @@ def test_the_gpu_benchmark_runs_small_on_a_cpu():
     assert 0 < float(rows["capture, share of the measured matrix rate"].rstrip(" %")) <= 100
     assert float(rows["sweep, tokens per second"].replace(",", "")) > 0
     assert float(rows["sweep, share of the memory-bandwidth roofline"].rstrip(" %")) > 0
+
+
+SMALL = ["--alphas", "2", "--samples", "1", "--tokens", "4"]
+
+
+def test_the_sweep_of_a_checkpoint_is_timed_beside_transformers_and_the_likelihood_pass():
+    rows = rows_of("real.py", str(ORGANISMS / "llama"), *SMALL, "--repeats", "1", "--threads", "1")
+    assert [row[0].partition(",")[0] for row in rows] == ["probesteer", "transformers", "transformers", "likelihood pass"]
+    assert all(float(row[1]) > 0 for row in rows[:3]) and float(rows[0][3]) == 1
+
+
+def test_the_profile_of_the_sweep_accounts_for_all_of_its_time():
+    rows = rows_of("real.py", str(ORGANISMS / "llama"), *SMALL, "--profile")
+    shares = {row[0]: float(row[1].rstrip(" %")) for row in rows}
+    assert min(shares.values()) >= 0 and sum(shares.values()) == pytest.approx(100, abs=1)
+    assert {"matrix products", "attention", "sampling"} <= set(shares)
+
+
+def test_oracles_that_are_not_installed_are_named_and_the_others_agree():
+    rows = rows_of("oracles.py", str(ORGANISMS / "llama"))
+    assert {row[1].partition(",")[0] for row in rows} == {"TransformerLens", "llama.cpp"}
+    assert all(row[2].startswith("not run: ") or max(float(row[3]), float(row[4])) < 1e-4 for row in rows)
 
 
 def test_the_calibration_runs_small():
