@@ -10,10 +10,10 @@ rule fetch:
         receipt=PATHS.receipt("{model}", "{key}"),
     log:
         PATHS.log("fetch", "{model}", "{key}"),
-    retries: 2  # files that are there are kept
-    localrule: True
     wildcard_constraints:
         model=one_of(name for name, model in MODELS.items() if not model.local),
+    retries: 2  # files that are there are kept
+    localrule: True
     resources:
         login=1,
     params:
