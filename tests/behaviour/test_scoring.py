@@ -147,7 +147,7 @@ def test_a_dose_response_has_a_trend_and_a_flat_one_has_none():
 def test_a_single_sample_a_scenario_gives_a_wide_interval_and_holds_nowhere():
     scores = frame({-5: 0.0, 0: 0.0, 5: 1.0}, samples=1)
     row = trends(scores, limit=5).iloc[0]
-    assert row["rate_change"] == 1 and row["rate_change_lower"] < 0.2 and row["rate_change_upper"] == 1
+    assert row["rate_change"] == 1 and row["rate_change_lower"] < 0.25 and row["rate_change_upper"] == 1
     assert scenario_trends(scores, limit=5)["slope_lower"].isna().all()
 
 

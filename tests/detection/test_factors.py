@@ -148,4 +148,4 @@ def test_pairs_that_are_not_crossed_find_a_behaviour_in_the_organism_that_reads_
     """A person first in one tone, a goal first in the other, as in published pairs: this looks like a finding in any model."""
     name, cache = organism_read
     agree = cache.design.labels == (cache.factors["tone"] == "felt")
-    assert held_out_auroc(cache.activations[agree], cache.design.among(agree)).lower > 0.8, name
+    assert held_out_auroc(cache.activations[agree], cache.design.among(agree)).lower > 0.75, name

@@ -15,6 +15,7 @@ from probesteer.study.options import EMBEDDINGS
 
 MOST_PANELS = 20
 MOST_TICKS = 7  # on the axis of the dose
+MOST_LAYERS = 18  # that have their number on the axis of the depth
 
 plt.rcParams.update(
     {
@@ -57,7 +58,9 @@ def auroc_by_layer(detection: pd.DataFrame, council: pd.DataFrame, bar: float) -
     axis.axhline(bar, color="grey", linewidth=0.8, linestyle="--")
     axis.annotate("bar", (1, bar), xycoords=("axes fraction", "data"), xytext=(3, -3), textcoords="offset points", color="grey")
     layers = sorted(detection["layer"].unique())
-    axis.set_xticks(layers, ["emb" if layer == EMBEDDINGS else str(layer) for layer in layers])
+    axis.set_xticks(layers, minor=True)
+    shown = layers[:: -(-len(layers) // MOST_LAYERS)]
+    axis.set_xticks(shown, ["emb" if layer == EMBEDDINGS else str(layer) for layer in shown])
     axis.set(xlabel="block (output of)", ylabel="held-out AUROC", ylim=(0.3, 1.02))
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.06, 0.5))
     return figure
