@@ -38,7 +38,7 @@ def test_an_untouched_study_is_reported(aggregate):
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        ({"method": "lda"}, "probe.safetensors"),
+        ({"method": "lda"}, "forecast.parquet"),
         ({"seed": 5}, "detection.parquet"),
         ({"samples": 2}, "cell.parquet"),
         ({"alpha_unit": "residual"}, "cell.parquet"),
