@@ -32,6 +32,11 @@ def shipped_pairs(concept: str) -> list[Pair]:
     return load_pairs(folder / "pairs.jsonl", None, levels(load_concept(folder).factors))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What the demo is made for begins first: it takes longest."""
+    items.sort(key=lambda item: "demo" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)

@@ -112,6 +112,7 @@ def test_a_real_model_on_a_cpu_gets_all_cores_and_an_organism_one(fresh: World, 
     done = fresh.snakemake("-n", "--configfile", five_lines(fresh, twelve_blocks, "scorers: [lexical]"))
     rules = (done.stdout + done.stderr).split("\nrule ")
     threads = {part.split(":")[0]: "threads: 2" in part for part in rules[1:]}
-    assert {rule for rule, two in threads.items() if two} == {"activations", "baseline", "steer_1"} and len(threads) > 6
+    model_rules = {"activations", "baseline", "forecast", "steer_1"}
+    assert {rule for rule, two in threads.items() if two} == model_rules and len(threads) > 6
     done = fresh.snakemake("-n", "--configfile", fresh.study())
     assert "steer_1" in done.stdout + done.stderr and "threads:" not in done.stdout + done.stderr

@@ -76,11 +76,15 @@ def _depth(value: float) -> float:
 
 
 def _site(value: float | str) -> float | str:
-    if value == EMBEDDINGS:
+    if value == AUTO:
+        return value
+    try:  # --config hands numbers of a list on as text
+        number = int(value) if str(value).lstrip("-").isdigit() else float(value)
+    except ValueError as error:
+        raise ValueError("a block counted from 0, a share of the depth between 0 and 1, or auto is expected") from error
+    if number == EMBEDDINGS:
         raise ValueError("the embeddings cannot be steered; a block counted from 0 is expected")
-    if isinstance(value, str) and value != AUTO:
-        raise ValueError("a block counted from 0, a share of the depth between 0 and 1, or auto is expected")
-    return value if isinstance(value, str) else _depth(value)
+    return _depth(number)
 
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
