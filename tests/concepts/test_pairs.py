@@ -215,8 +215,8 @@ def test_an_opening_that_all_texts_share_costs_nothing_and_makes_no_duplicates()
     draw = random.Random(0)
     opening, words = "In a town by the sea there lived a baker who", [f"w{number}" for number in range(500)]
     groups = [(f"{opening} {' '.join(draw.choices(words, k=60))}",) for _ in range(3000)]
-    start = time.monotonic()
-    assert len(set(near_duplicate_clusters(groups))) == 3000 and time.monotonic() - start < 10
+    start = time.process_time()
+    assert len(set(near_duplicate_clusters(groups))) == 3000 and time.process_time() - start < 10
 
 
 def test_bytes_in_parquet_are_no_text(tmp_path):

@@ -115,7 +115,7 @@ def test_a_killed_fetch_keeps_its_files_and_ends_with_the_right_digests(hub, tmp
     hub.sent.clear()
     hub.bytes_per_second = float("inf")
     again = fetch(hub, tmp_path)
-    assert again.wait(timeout=60) == 0, again.communicate()
+    assert again.wait(timeout=120) == 0, again.communicate()
     assert 0 < sent() < 0.8 * total
     receipt = json.loads(receipt_of(tmp_path).read_text())
     assert receipt["revision"] == COMMIT
@@ -127,29 +127,29 @@ def test_a_killed_fetch_keeps_its_files_and_ends_with_the_right_digests(hub, tmp
 @pytest.mark.slow
 def test_a_file_that_is_not_the_hubs_is_not_kept(hub, tmp_path):
     done = fetch(hub, tmp_path)
-    assert done.wait(timeout=60) == 0
+    assert done.wait(timeout=120) == 0
     cached = next((tmp_path / "cache").rglob("snapshots/*/*.safetensors"))
     whole = cached.read_bytes()
     for bad, says in ((whole[:-1000], "bytes"), (whole[:-1] + bytes([whole[-1] ^ 1]), "another SHA-256")):
         cached.resolve().write_bytes(bad)
         wrong = fetch(hub, tmp_path)
-        error = wrong.communicate(timeout=60)[1].strip().splitlines()
+        error = wrong.communicate(timeout=120)[1].strip().splitlines()
         assert wrong.returncode == 2 and f"{cached.name} is not the hub's file" in error[-1] and says in error[-1]
-        assert fetch(hub, tmp_path).wait(timeout=60) == 0 and cached.read_bytes() == whole
+        assert fetch(hub, tmp_path).wait(timeout=120) == 0 and cached.read_bytes() == whole
 
 
 @pytest.mark.slow
 def test_without_a_hub_what_the_cache_holds_is_taken(hub, tmp_path):
-    assert fetch(hub, tmp_path, "team/llama").wait(timeout=60) == 0
+    assert fetch(hub, tmp_path, "team/llama").wait(timeout=120) == 0
     path = receipt_of(tmp_path, "team/llama")
     receipt = path.read_text()
     for away in ({"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}):
         path.unlink()
         done = fetch(hub, tmp_path, "team/llama", **away)
-        assert done.wait(timeout=60) == 0, done.communicate()
+        assert done.wait(timeout=120) == 0, done.communicate()
         assert path.read_text() == receipt
     other = fetch(hub, tmp_path, "team/qwen2", HF_HUB_OFFLINE="1")
-    assert "cannot be reached and its cache does not hold" in other.communicate(timeout=60)[1] and other.returncode == 2
+    assert "cannot be reached and its cache does not hold" in other.communicate(timeout=120)[1] and other.returncode == 2
 
 
 @pytest.mark.slow

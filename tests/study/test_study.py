@@ -192,9 +192,9 @@ def test_a_large_grid_is_checked_at_once(tmp_path):
     config = yaml.safe_load(DEFAULT.read_text())
     grid = [0, *(number / 1000 for number in range(1, 20000))]
     (tmp_path / "study.yaml").write_text(json.dumps({**config, "alphas": grid}))
-    start = time.monotonic()
+    start = time.process_time()
     study = check_study(load_study(tmp_path / "study.yaml"))
-    assert len(study.alphas) == 20000 and time.monotonic() - start < 3
+    assert len(study.alphas) == 20000 and time.process_time() - start < 3
 
 
 def many(count: int, **options: object) -> Study:

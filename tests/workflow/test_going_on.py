@@ -32,7 +32,7 @@ def test_the_same_command_goes_on_after_ctrl_c_in_a_steering_job_and_says_the_ve
     while process.poll() is None and not any("arm=probe" in str(path) for path in world.cells("other")):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=60) != 0
+    assert process.wait(timeout=120) != 0
     there = world.cells("other")
     assert there and not (world.folder / "results/other/texts").exists()
     done = world.snakemake("--configfile", study)
