@@ -19,7 +19,7 @@ def rows_of(script: str, *arguments: str) -> list[list[str]]:
 
 @pytest.mark.parametrize(("task", "sides"), [("extraction", 6), ("sweep", 3), ("scaling", 8)])
 def test_an_engine_benchmark_has_a_row_for_every_side(task, sides):
-    rows = rows_of("engine.py", task, "--size", "organism", "--texts", "4", "--repeats", "1")
+    rows = rows_of("engine.py", task, "--size", "organism", "--texts", "4", "--repeats", "1", "--threads", "1")
     assert len(rows) == sides and all(float(row[1]) > 0 for row in rows)
     if task != "scaling":
         assert rows[0][0] == "probesteer" and rows[-1][0] == "reference way"
