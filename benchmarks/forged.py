@@ -146,9 +146,10 @@ def better_trend(study: Study, rng: np.random.Generator) -> Path:
 
 @forgery("pairs edited after the run")
 def edited_pairs(study: Study, rng: np.random.Generator) -> Path:
-    lines = study.pairs_paths[0].read_text().splitlines()
+    (path,) = study.pairs_paths
+    lines = path.read_text().splitlines()
     lines.pop(int(rng.integers(len(lines))))
-    study.pairs_path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n")
     return Path("pairs.parquet")
 
 

@@ -119,11 +119,9 @@ def least_p(study: Study) -> float:
 
     A permutation keeps or flips each cluster of pairs, and to flip them all changes nothing.
     """
-    from probesteer.concepts.duplicates import near_duplicate_clusters
+    from probesteer.concepts.duplicates import pair_clusters
 
-    pairs = pair_set(study).load()
-    clusters = near_duplicate_clusters([(pair.positive, pair.negative) for pair in pairs], [pair.situation for pair in pairs])
-    one_of_all = 2.0 ** (1 - len(set(clusters)))
+    one_of_all = 2.0 ** (1 - len(set(pair_clusters(pair_set(study).load()))))
     return min(1.0, len(study.models) * max(1 / (study.detection_permutations + 1), one_of_all))
 
 
@@ -154,7 +152,7 @@ def plan_study(study: Study) -> list[Plan]:
 
 def to_download(study: Study) -> bool:
     """Whether the study's pairs have an address and are not there yet."""
-    return bool(study.pairs and study.pairs.downloads) and not all(path.exists() for path in study.pairs_paths)
+    return bool(study.pairs and study.pairs.missing)
 
 
 def shared_jobs(study: Study, plans: Sequence[Plan]) -> int:

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from probesteer.concepts.data import PairSet
-from probesteer.concepts.duplicates import near_duplicate_clusters
+from probesteer.concepts.duplicates import pair_clusters
 from probesteer.concepts.pairs import Pair
 from probesteer.files.tables import read_table, write_table
 
@@ -52,8 +52,7 @@ def factor_columns(pair: Pair) -> dict[str, str]:
 
 def cluster_names(pairs: Sequence[Pair]) -> list[str]:
     """The cluster of near-duplicates and of pairs of one situation that each pair belongs to, named by its first pair."""
-    situations = [pair.situation for pair in pairs]
-    clusters = near_duplicate_clusters([(pair.positive, pair.negative) for pair in pairs], situations)
+    clusters = pair_clusters(pairs)
     return [pairs[int(np.argmax(clusters == cluster))].id for cluster in clusters]
 
 

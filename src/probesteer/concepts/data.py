@@ -125,7 +125,7 @@ def check_study(study: Study) -> Study:
         concepts[study.control_concept] = load_concept(CONCEPTS / study.control_concept)
     for name, pairs in pair_sets(study).items():
         given = study.pairs if name == study.concept else None
-        if given and any(not Path(source.file).exists() for source in given.downloads):
+        if given and given.missing:
             continue  # checked when they are there
         loaded = pairs.load()
         if given is None or study.pooling == "response":

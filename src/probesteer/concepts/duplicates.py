@@ -7,7 +7,10 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
+from probesteer.concepts.pairs import Pair
+
 SHINGLE_WORDS = 5
+
 NEAR = 0.5  # Jaccard similarity of word shingles
 NEAR_ORDERED = 0.65  # of words in order: with every fifth one changed it is 2/3
 
@@ -40,6 +43,11 @@ def longest_common(first: Sequence[Hashable], second: Sequence[Hashable]) -> int
         found = row & places.get(item, 0)
         row = (row + found | row - found) & every
     return len(first) - row.bit_count()
+
+
+def pair_clusters(pairs: Sequence[Pair]) -> np.ndarray:
+    """The cluster of near-duplicates and of pairs of one situation that each pair belongs to: int (pairs,)."""
+    return near_duplicate_clusters([(pair.positive, pair.negative) for pair in pairs], [pair.situation for pair in pairs])
 
 
 def near_duplicate_clusters(pairs: Sequence[tuple[str, ...]], situations: Sequence[str | None] = ()) -> np.ndarray:

@@ -114,13 +114,13 @@ def forecast_table(study: Study) -> pd.DataFrame:
 
 def doses_table(study: Study) -> pd.DataFrame:
     """The push that is alpha 1 (`dosing.dose.find_doses`): a row per (model, layer, unit), where the study's unit was found."""
-    parts = [pd.DataFrame(columns=["model", "layer", "unit", "push", "positive", "negative"])]
+    columns, parts = ["model", "layer", "unit", "push", "positive", "negative"], []
     for model in sorted(study.steered, key=lambda model: model.name):
         for site in study.steering_layers_of(model):
             for path in dose_files(study, model, site):
                 own = read_table(path).to_pandas().assign(model=model.name, layer=block_of(study, model, site))
-                parts.append(own[parts[0].columns])
-    return pd.concat(parts[1:], ignore_index=True) if len(parts) > 1 else parts[0]
+                parts.append(own[columns])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def _with_model(table: pd.DataFrame, model: str) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
@@ -169,6 +170,11 @@ class PairsFile(Options):
     def downloads(self) -> list[PairsSource]:
         """The files that have an address."""
         return [source for source in self.sources if source.url]
+
+    @property
+    def missing(self) -> list[PairsSource]:
+        """Those of them that are not there yet."""
+        return [source for source in self.downloads if not Path(source.file).exists()]
 
 
 class Writing(Options):
