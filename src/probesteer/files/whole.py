@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +34,18 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder` that replaces it when the block ends well, and vanishes otherwise."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as aside:
+        beside = Path(aside) / folder.name
+        beside.mkdir()
+        yield beside
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(beside, folder)
 
 
 def refuse_overwrite(output: Path, *inputs: Path) -> None:

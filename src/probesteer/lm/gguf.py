@@ -1,9 +1,6 @@
 """Models in GGUF files: looked at by their header, and dequantised once into a folder of safetensors, by transformers."""
 
 import json
-import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +14,7 @@ from transformers import AutoConfig
 
 from probesteer.errors import InputError
 from probesteer.files.digests import file_digest
+from probesteer.files.whole import whole_folder, write_json
 from probesteer.lm.load import FAULTS, auto_class, incomplete, load_tokenizer, reason
 from probesteer.study.gguf import Header, read_gguf
 from probesteer.study.model import Model
@@ -72,8 +70,7 @@ def convert(model: Model, path: Path, folder: Path) -> None:
     The weights are float32, unless the study names another type. Raises InputError.
     """
     dtype = torch.float32 if model.dtype in ("auto", "int8", "int4") else getattr(torch, model.dtype)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as aside, reading_once():
+    with whole_folder(folder) as aside, reading_once():
         try:
             verify_gguf(path)
             place, options = str(path.parent), dict[str, Any](gguf_file=path.name)
@@ -87,11 +84,7 @@ def convert(model: Model, path: Path, folder: Path) -> None:
             load_tokenizer(place, **options).save_pretrained(aside)
         except (InputError, *FAULTS) as error:
             raise InputError(f"model {model.name}: {path}: {reason(error)}") from error
-        (Path(aside) / RECEIPT).write_text(json.dumps({"sha256": file_digest(path)}))
-        shutil.rmtree(folder, ignore_errors=True)
-        Path(aside).chmod(0o755)
-        os.replace(aside, folder)
-        Path(aside).mkdir()  # for who removes it
+        write_json(aside / RECEIPT, {"sha256": file_digest(path)})
 
 
 def converted_from(folder: Path, path: Path) -> bool:

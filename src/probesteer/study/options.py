@@ -95,17 +95,17 @@ Depth = Annotated[float, AfterValidator(_depth)]
 Auto = Literal["auto"]
 Site = int | str
 """Where a push acts: a block, or the one that `forecast` chooses. It names paths."""
+_Grid = Annotated[list[float], Field(min_length=1, max_length=MOST_ALPHAS)]
 Alphas = Annotated[
-    list[float],
-    Field(min_length=1, max_length=MOST_ALPHAS),
-    BeforeValidator(_spelled_out, json_schema_input_type=Auto | list[float]),
+    _Grid,
+    BeforeValidator(_spelled_out, json_schema_input_type=Auto | _Grid),
     AfterValidator(_alpha_grid),
 ]
 Layers = Annotated[list[Depth], Field(max_length=MOST_LISTED), AfterValidator(unique)]
 Blocks = Annotated[
     list[Annotated[int | float | str, AfterValidator(_site)]],
     Field(max_length=MOST_LISTED),
-    BeforeValidator(_listed, json_schema_input_type=Auto | list[float]),
+    BeforeValidator(_listed, json_schema_input_type=Auto | Layers),
     AfterValidator(unique),
     AfterValidator(_alone),
 ]
