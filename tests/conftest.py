@@ -24,6 +24,7 @@ from probesteer.study.sections import levels
 ROOT = Path(__file__).parent.parent
 ORGANISMS = ROOT / "resources/organisms"
 ARCHITECTURES = ["llama", "qwen2", "phi3", "phi", "mistral"]
+LONGEST = 1200  # seconds of a run of Snakemake: one that waits for ever fails, and the other tests go on
 COPIED = ["Snakefile", "workflow", "config", "resources", "profiles"]
 
 
@@ -117,9 +118,13 @@ class World:
         return subprocess.Popen(command, cwd=self.folder, **own, **output)
 
     def snakemake(self, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake in this folder to its end."""
+        """Run Snakemake in this folder to its end, which must come within LONGEST."""
         process = self.start(*arguments, **environment)
-        stdout, stderr = process.communicate()
+        try:
+            stdout, stderr = process.communicate(timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def run(self, study: Path, *arguments: str) -> None:

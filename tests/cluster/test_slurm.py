@@ -1,6 +1,7 @@
 """The study on a real Slurm: a private node on loopback, the shipped profile, and the tables of a local run."""
 
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,9 +38,16 @@ IN_EVERY_TEST_RUN = {
 
 
 @pytest.fixture(scope="session")
-def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Slurm]]:
+def folder() -> Iterator[Path]:
+    """A folder with a short path: a job's socket below it has at most 108 characters, or the job is held for ever."""
+    with tempfile.TemporaryDirectory(prefix="slurm", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
+@pytest.fixture(scope="session")
+def clusters(folder: Path) -> Iterator[dict[int, Slurm]]:
     """By their number of nodes: one large node, and three of 4 CPUs and 8 GB."""
-    running = {nodes: cluster_of(tmp_path_factory.mktemp("slurm") / "cluster", nodes) for nodes in (1, 3)}
+    running = {nodes: cluster_of(folder / f"nodes{nodes}", nodes) for nodes in (1, 3)}
     for cluster in running.values():
         cluster.start()
     yield running
@@ -129,8 +137,8 @@ def test_a_partition_that_is_missing_is_an_error_and_breaks_nothing(fresh, slurm
     assert not list((fresh.folder / "results").rglob("cell.parquet"))
 
 
-def test_a_cluster_with_accounting_takes_jobs_with_an_account_and_refuses_others(fresh, tmp_path):
-    cluster = Slurm(tmp_path / "cluster", accounting=True)
+def test_a_cluster_with_accounting_takes_jobs_with_an_account_and_refuses_others(fresh, folder):
+    cluster = Slurm(folder / "accounting", accounting=True)
     cluster.start()
     try:
         profile = fresh.folder / "profiles/slurm/config.yaml"
