@@ -27,7 +27,7 @@ def shuffle_times(folder: Path, seed: int = 0) -> None:
 
 
 def test_the_same_command_goes_on_after_ctrl_c_in_a_steering_job_and_says_the_verdicts(world):
-    study = world.study("other", alphas=[-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5], samples=60, sampling={"max_new_tokens": 60})
+    study = world.study("other", alphas=[-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5], samples=30, sampling={"max_new_tokens": 40})
     process = world.start("--configfile", study, quiet=True, session=True)
     while process.poll() is None and not any("arm=probe" in str(path) for path in world.cells("other")):
         time.sleep(0.05)
