@@ -14,6 +14,7 @@ rule aggregate:
         # `update`: the last good report stays until the new one is whole.
         study=update(PATHS.report / studies.SAVED),
         evidence=update(PATHS.report / studies.EVIDENCE),
+        manifest=update(PATHS.report / studies.MANIFEST),
         page=update(report(PATHS.report / studies.PAGE, category="Council", caption="../report/council.rst")),
         text=update(PATHS.report / "report.md"),
         tables=update(
