@@ -17,6 +17,7 @@ rule aggregate:
         manifest=update(PATHS.report / studies.MANIFEST),
         page=update(report(PATHS.report / studies.PAGE, category="Council", caption="../report/council.rst")),
         text=update(PATHS.report / "report.md"),
+        explorer=update(report(PATHS.report / studies.EXPLORER, category="Council", caption="../report/explorer.rst")),
         tables=update(
             report(
                 expand(PATHS.report / "tables/{name}.csv", name=studies.TABLES),

@@ -25,6 +25,7 @@ from probesteer.report.evidence import (
     verified_cards,
     verify,
 )
+from probesteer.report.explorer import explorer
 from probesteer.report.history import HISTORY, Report, add_report, read_reports, reassess, report_of
 from probesteer.report.manifest import write_manifest
 from probesteer.report.page import render, to_html
@@ -32,7 +33,7 @@ from probesteer.report.published import replication
 from probesteer.report.tables import cost_table, models_table
 from probesteer.report.views import with_forecast
 from probesteer.study.experiment import Study
-from probesteer.study.paths import EVIDENCE, PAGE, SAVED, TABLES
+from probesteer.study.paths import EVIDENCE, EXPLORER, PAGE, SAVED, TABLES
 
 
 @contextmanager
@@ -67,7 +68,7 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
 
 
 def make_report(study: Study, folder: Path, earlier: Sequence[Report]) -> Report:
-    """Write {tables,figures,report.md,report.html} into an empty folder, from results as they are and earlier reports.
+    """Write tables, figures and pages into an empty folder, from results as they are and earlier reports.
 
     The same results give the same bytes, so that `report.recompute` can tell what was changed since.
     """
@@ -91,6 +92,7 @@ def make_report(study: Study, folder: Path, earlier: Sequence[Report]) -> Report
     study.save(folder / SAVED)
     write_json(folder / EVIDENCE, fingerprints(study))
     write_report(study, folder, tables)
+    write_text(folder / EXPLORER, explorer(study, tables))
     markdown = render(study, concept, tables, bool(pairs.words))
     write_text(folder / "report.md", markdown)
     write_text(folder / PAGE, to_html(markdown, folder, f"{study.study}: council report"))

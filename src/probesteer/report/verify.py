@@ -77,8 +77,8 @@ def changed_files(manifest: Mapping[str, Any], root: Path, report: Path) -> tupl
             notes.append(f"{name} was deleted; probes were not fitted again")
         elif not path.is_file():
             changed[path] = ["missing"]
-        elif file_digest(path) != digest:
-            changed[path] = list(recorded_differences(path, name, manifest))
+        elif (found := list(recorded_differences(path, name, manifest))) or file_digest(path) != digest:
+            changed[path] = found
     saved = root / RESULTS / report.parent.name / SAVED
     if saved.is_file() and (report / SAVED).is_file() and saved.read_bytes() != (report / SAVED).read_bytes():
         theirs = text_differences(saved.read_bytes(), (report / SAVED).read_text(encoding="utf-8", errors="replace"))
@@ -88,7 +88,7 @@ def changed_files(manifest: Mapping[str, Any], root: Path, report: Path) -> tupl
 
 def recorded_differences(path: Path, name: str, manifest: Mapping[str, Any]) -> Iterator[str]:
     """The places at which a file is not what the manifest keeps of it."""
-    if name in manifest["kept"]:
+    if name in manifest["kept"] and path.read_bytes() != manifest["kept"][name].encode():
         yield from text_differences(path.read_bytes(), manifest["kept"][name])
     if name in manifest["marks"]:
         old = manifest["marks"][name]
