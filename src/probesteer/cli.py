@@ -234,10 +234,13 @@ def grammar(
 
 @verb()
 def schema(output: Annotated[Path, typer.Option(help="Root of the repository.")]) -> None:
-    """Write the config schema and the option table."""
+    """Write what is generated: the config schema, the table of options, the page of outputs."""
+    from probesteer.files.whole import write_text
+    from probesteer.report.glossary import outputs_text
     from probesteer.study.schema import write_schema
 
     write_schema(output)
+    write_text(output / "docs/outputs.md", outputs_text())
 
 
 # For the jobs of the DAG

@@ -10,6 +10,17 @@ import typer
 from probesteer.errors import InputError
 
 
+def init(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder, or an empty one.")]) -> None:
+    """Lay out a folder to run studies in: Snakefile, workflow, profiles, schema, the demo and the concepts."""
+    from probesteer.study.layout import lay_out
+
+    lay_out(folder)
+    print(f"wrote {folder}: `cd {folder}`, then `snakemake --profile profiles/local` runs the demo;")
+    print(
+        "studies of your own go to config/studies (config/README.md has every option), behaviours to `probesteer new-concept`"
+    )
+
+
 def new_concept(name: str) -> None:
     """Write the skeleton of a concept of your own into resources/concepts."""
     from probesteer.concepts.concept import write_skeleton
@@ -31,4 +42,4 @@ def verify(
     print(f"{report}: {done.files:,} files are as recorded; {done.recomputed:,} of them were made again and are the same")
 
 
-VERBS: list[Callable[..., None]] = [new_concept, verify]
+VERBS: list[Callable[..., None]] = [init, new_concept, verify]

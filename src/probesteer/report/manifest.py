@@ -4,12 +4,13 @@ report:   path below the report's folder: SHA-256, of what was written
 results:  path from the folder that the study ran in: SHA-256, of what was read, and of what that was made from
 kept:     content of small files of text, so that what is changed in one can be named
 marks:    checksums of the rows and columns of tables that only a model can make again, to find a changed value's place
-made:     by which release, on which Python and libraries: others may round otherwise
+made:     by which code, on which Python and libraries: others may write or round otherwise
 """
 
 import json
 import platform
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
@@ -18,7 +19,7 @@ from zlib import crc32
 
 from probesteer.errors import InputError
 from probesteer.files.cards import read_card, write_card
-from probesteer.files.digests import file_digest
+from probesteer.files.digests import digest, file_digest
 from probesteer.files.seal import SEAL
 from probesteer.files.tables import read_table
 from probesteer.report.implied import Result, Shared, implied, implied_pairs
@@ -29,6 +30,7 @@ PARTS = ("made", "report", "results", "kept", "marks")
 MARKED = ("detection", "forecasts", "doses")  # folders of a study
 LARGEST_KEPT = 16 * 2**10  # bytes
 TEXTS = (".json", ".jsonl", ".tsv", ".yaml", ".txt")
+SOURCES = (".py", ".j2", ".js", ".css", ".yaml")
 LIBRARIES = ("matplotlib", "numpy", "pandas", "probesteer", "pyarrow", "scikit-learn", "scipy")
 
 
@@ -70,13 +72,21 @@ def marks(path: Path) -> dict[str, Any]:
 
 def environment() -> dict[str, str]:
     """What the numbers of a report may depend on beside its inputs."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    found = {"python": platform.python_version(), "machine": platform.machine(), "code": code()}
     for name in LIBRARIES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:  # probesteer itself, where it is run from its source
             found[name] = ""
     return found
+
+
+@cache
+def code() -> str:
+    """Digest of the package: of its modules, templates and words."""
+    root = Path(__file__).parents[1]
+    sources = sorted(path for path in root.rglob("*") if path.suffix in SOURCES)
+    return digest({path.relative_to(root).as_posix(): file_digest(path) for path in sources})[:12]
 
 
 def rested_on(study: Study) -> Iterator[Path]:
