@@ -44,9 +44,19 @@ def turns() -> pd.DataFrame:
     return rows.assign(arm="probe", layer=3.0, game="the_maze", alpha=1.0, variant="plain", score=2, reward=0.5)
 
 
+def wide() -> pd.DataFrame:
+    """A table that no sheet of paper is wide enough for."""
+    return pd.DataFrame([{f"a_long_name_of_column_{i}": 1 / 3 for i in range(60)}])
+
+
 def tables() -> dict[str, pd.DataFrame]:
     rows = pd.DataFrame({"model": [f"m{i}" for i in range(250)], "layer": range(250), "auroc": np.linspace(1, 0.5, 250)})
-    return {"verdict": pd.DataFrame({"model": ["llama"], "verdict": ["GREEN"]}), "detection": rows, "doses": rows.head(0)}
+    return {
+        "verdict": pd.DataFrame({"model": ["llama"], "verdict": ["GREEN"]}),
+        "detection": rows,
+        "council": wide(),
+        "doses": rows.head(0),
+    }
 
 
 def write(path: Path) -> Path:
@@ -79,7 +89,7 @@ def test_the_page_holds_every_text_and_table_and_is_the_same_each_time(tmp_path)
     assert html == write(tmp_path / "b.html").read_text()
     found = unpacked(html)
     names = found["about"]["parts"]
-    assert names == ["texts/llama/3", "texts/qwen2/3", "games/llama", "tables/verdict", "tables/detection"]
+    assert names == ["texts/llama/3", "texts/qwen2/3", "games/llama", "tables/verdict", "tables/detection", "tables/council"]
     assert found["part-0"]["text"] == texts()["text"].tolist() and found["part-4"]["auroc"][-1] == 0.5
     assert (
         "<script>1" not in html
@@ -180,4 +190,13 @@ def test_an_episode_is_stepped_through(at):
 def test_a_phone_scrolls_down_only(at, address):
     tab = at(address, width=390)
     assert tab.run("document.documentElement.scrollWidth") <= 390
-    assert len(tab.pdf()) > 1000
+
+
+@needs_browser
+def test_printed_on_paper_no_column_is_cut(at):
+    tab = at("#view=tables&table=council", width=700)
+    tab.ask("Emulation.setEmulatedMedia", media="print")
+    assert tab.run("document.documentElement.scrollWidth <= 700") and tab.pdf().startswith(b"%PDF")
+    edges = "[...document.querySelectorAll('td')].map((cell) => cell.getBoundingClientRect().right)"
+    assert max(tab.run(edges)) <= 700 and len(tab.run(edges)) == 60
+    tab.ask("Emulation.setEmulatedMedia", media="")

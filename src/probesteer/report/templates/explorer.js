@@ -1,6 +1,6 @@
 "use strict";
 // The state of the page is its address; `show` draws what it says. Texts of models are only ever written by textContent.
-const PAGE = { texts: 4, tables: 100 }, LONGEST = 4000;
+const PAGE = { texts: 4, tables: 100 }, LONGEST = 4000, WIDE = 10;
 const $ = (id) => document.getElementById(id);
 const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
 let about, drawn = 0;
@@ -163,11 +163,10 @@ async function showTables(is) {
     element("button", { type: "button", onclick: () => go({ sort: header, dir: by === header && down > 0 ? "down" : "", page: "" }) },
       spoken(header) + (by !== header ? "" : down < 0 ? " \u25bc" : " \u25b2"))));
   const body = rows.slice((page - 1) * PAGE.tables, page * PAGE.tables).map((row) => element("tr", {}, ...headers.map((header) => {
-    const cell = element("td");
-    cell.textContent = visible(number(row[header])).slice(0, LONGEST);
-    return cell;
+    const value = visible(number(row[header])).slice(0, LONGEST);
+    return element("td", { "data-name": spoken(header), class: value.length > 24 ? "long" : "short" }, value);
   })));
-  const table = element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body));
+  const table = element("table", { class: headers.length > WIDE ? "wide" : "" }, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body));
   return {
     said: `${rows.length.toLocaleString("en")} of ${all.toLocaleString("en")} rows of tables/${name}.csv.`,
     made: [element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table ${name}` }, table), pager(page, pages)],
