@@ -125,7 +125,7 @@ def page(about: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
     script, style = (template(f"explorer.{suffix}") for suffix in ("js", "css"))
     allowed = base64.b64encode(sha256(script.encode()).digest()).decode()
     blocks = dict(named(parts))
-    return environment.get_template("explorer.html.j2").render(
+    return environment.get_template("explorer_page.html.j2").render(
         study=about["study"],
         about=packed({**about, "parts": [*parts]}),
         blocks=blocks,
