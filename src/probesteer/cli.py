@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from probesteer import tools
 from probesteer.concepts.data import check_study, with_scenarios
 from probesteer.errors import InputError
 from probesteer.patience import redacted
@@ -198,12 +199,8 @@ def effects(
     print(effects_file(scores, rule, output))
 
 
-@verb()
-def new_concept(name: str) -> None:
-    """Write the skeleton of a concept of your own into resources/concepts."""
-    from probesteer.concepts.concept import write_skeleton
-
-    print(f"wrote {write_skeleton(name)}: fill it in, then `probesteer check --static --configfile STUDY`")
+for tool in tools.VERBS:
+    app.command()(tool)
 
 
 @verb()
@@ -237,10 +234,13 @@ def grammar(
 
 @verb()
 def schema(output: Annotated[Path, typer.Option(help="Root of the repository.")]) -> None:
-    """Write the config schema and the option table."""
+    """Write what is generated: the config schema, the table of options, the page of outputs."""
+    from probesteer.files.whole import write_text
+    from probesteer.report.glossary import outputs_text
     from probesteer.study.schema import write_schema
 
     write_schema(output)
+    write_text(output / "docs/outputs.md", outputs_text())
 
 
 # For the jobs of the DAG

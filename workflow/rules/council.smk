@@ -14,8 +14,10 @@ rule aggregate:
         # `update`: the last good report stays until the new one is whole.
         study=update(PATHS.report / studies.SAVED),
         evidence=update(PATHS.report / studies.EVIDENCE),
+        manifest=update(PATHS.report / studies.MANIFEST),
         page=update(report(PATHS.report / studies.PAGE, category="Council", caption="../report/council.rst")),
         text=update(PATHS.report / "report.md"),
+        explorer=update(report(PATHS.report / studies.EXPLORER, category="Council", caption="../report/explorer.rst")),
         tables=update(
             report(
                 expand(PATHS.report / "tables/{name}.csv", name=studies.TABLES),

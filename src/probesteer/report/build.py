@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,11 +10,12 @@ import pandas as pd
 
 from probesteer.behaviour.power import least_change
 from probesteer.concepts.data import pair_set, study_concept
-from probesteer.files.whole import write_json
+from probesteer.files.whole import write_json, write_text
 from probesteer.report import figures
 from probesteer.report.council import deliberate, judge_trends, select_layers
 from probesteer.report.evidence import (
     Evidence,
+    cells_table,
     data_table,
     detection_tables,
     doses_table,
@@ -24,13 +25,15 @@ from probesteer.report.evidence import (
     verified_cards,
     verify,
 )
-from probesteer.report.history import HISTORY, add_report, read_reports, reassess, report_of
+from probesteer.report.explorer import explorer
+from probesteer.report.history import HISTORY, Report, add_report, read_reports, reassess, report_of
+from probesteer.report.manifest import write_manifest
 from probesteer.report.page import render, to_html
 from probesteer.report.published import replication
 from probesteer.report.tables import cost_table, models_table
 from probesteer.report.views import with_forecast
 from probesteer.study.experiment import Study
-from probesteer.study.paths import EVIDENCE, PAGE, SAVED, TABLES
+from probesteer.study.paths import EVIDENCE, EXPLORER, PAGE, SAVED, TABLES
 
 
 @contextmanager
@@ -50,16 +53,29 @@ def replaced(folder: Path) -> Iterator[Path]:
 
 
 def build_report(study: Study, output: Path) -> dict[str, str]:
-    """Verify the study's results, write `output`/{tables,figures,report.md,report.html}; returns model: verdict.
+    """Verify the study's results, write the report and its manifest into `output`; returns model: verdict.
 
     What was there stays until the new report is whole. Raises InputError where a result is missing, broken, or was made
     from other inputs than the study's.
     """
+    verify(study, verified_cards(study))
+    history = output.parent / HISTORY
+    with replaced(output) as beside:
+        report = make_report(study, beside, read_reports(history))
+        add_report(report, history)
+        write_manifest(study, beside, [history])
+    return report["verdict"]
+
+
+def make_report(study: Study, folder: Path, earlier: Sequence[Report]) -> Report:
+    """Write tables, figures and pages into an empty folder, from results as they are and earlier reports.
+
+    The same results give the same bytes, so that `report.recompute` can tell what was changed since.
+    """
     concept, pairs = study_concept(study), pair_set(study)
-    cards = verified_cards(study)
     tables: dict[str, pd.DataFrame] = {
-        "models": models_table(cards),
-        "cells": verify(study, cards),
+        "models": models_table(verified_cards(study)),
+        "cells": cells_table(study),
         "data": data_table(study, pairs),
         "cost": cost_table(study, pairs),
         **detection_tables(study),
@@ -71,17 +87,16 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
     tables["trends"] = with_forecast(tables["trends"], tables["forecast"], tables["dose_response"], study.criteria.trend_alpha)
     tables["checks"], tables["verdict"] = deliberate(evidence_of(study, tables))
     tables["published"] = replication(study.models, tables["detection"], tables["steering"])
-    history, current = output.parent / HISTORY, report_of(study, tables["verdict"])
-    tables["reassessment"] = reassess(current, read_reports(history))
-    with replaced(output) as beside:
-        study.save(beside / SAVED)
-        write_json(beside / EVIDENCE, fingerprints(study))
-        write_report(study, beside, tables)
-        markdown = render(study, concept, tables, bool(pairs.words))
-        (beside / "report.md").write_text(markdown, encoding="utf-8")
-        (beside / PAGE).write_text(to_html(markdown, beside, f"{study.study}: council report"), encoding="utf-8")
-    add_report(current, history)
-    return dict(zip(tables["verdict"]["model"], tables["verdict"]["verdict"], strict=True))
+    current = report_of(study, tables["verdict"])
+    tables["reassessment"] = reassess(current, earlier)
+    study.save(folder / SAVED)
+    write_json(folder / EVIDENCE, fingerprints(study))
+    write_report(study, folder, tables)
+    write_text(folder / EXPLORER, explorer(study, tables))
+    markdown = render(study, concept, tables, bool(pairs.words))
+    write_text(folder / "report.md", markdown)
+    write_text(folder / PAGE, to_html(markdown, folder, f"{study.study}: council report"))
+    return current
 
 
 def with_power(study: Study, trends: pd.DataFrame) -> pd.DataFrame:

@@ -51,6 +51,7 @@ def check(role: str, name: str, table: str) -> Callable[[Rule], Callable[[Eviden
             for model, status, text in rule(evidence):
                 yield Check(role, name, model, status, text, table)
 
+        checks.role, checks.name, checks.table = role, name, table  # type: ignore[attr-defined]
         CHECKS.append(checks)
         return checks
 

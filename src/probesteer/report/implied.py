@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from probesteer.behaviour.judging import judge_card, judge_inputs
+from probesteer.behaviour.judging import answers_beside, judge_card, judge_inputs
 from probesteer.behaviour.outcomes import effects_inputs
 from probesteer.behaviour.scoring import scores_inputs
 from probesteer.concepts.card import pairs_inputs
@@ -139,7 +139,7 @@ def _steered(shared: Shared, model: Model, card: Inputs, probes: Mapping[Site, P
     for scorer in study.scorers:
         made_from, path = scores_inputs(scorer, shared.concept, digest(texts), shared.judge), paths.scores(model.name, scorer)
         scores[scorer] = digest(made_from)
-        beside = [paths.benchmark("score", model.name, scorer)]
+        beside = [paths.benchmark("score", model.name, scorer), *([answers_beside(path)] if scorer == "rubric" else [])]
         yield Result(path, [table, concept_file], is_fresh(path, made_from), beside=beside)
     made_from = effects_inputs(study, model, scores, {probe.layer: probe for probe in probes.values()})
     inputs = [*(paths.scores(model.name, scorer) for scorer in scores), *chain.from_iterable(fitted.values())]

@@ -5,7 +5,7 @@ from probesteer.study.experiment import Study
 from probesteer.study.load import load_study, parse_study
 from probesteer.study.model import Model
 from probesteer.study.options import EMBEDDINGS, alpha_label
-from probesteer.study.paths import CONCEPTS, DEMO, EVIDENCE, PAGE, SAVED, TABLES, Paths
+from probesteer.study.paths import CONCEPTS, DEMO, EVIDENCE, EXPLORER, MANIFEST, PAGE, SAVED, TABLES, Paths
 from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, PairsSource, Resources, Sampling, Writing
 
 __all__ = [
@@ -15,6 +15,8 @@ __all__ = [
     "DEMO",
     "EMBEDDINGS",
     "EVIDENCE",
+    "EXPLORER",
+    "MANIFEST",
     "PAGE",
     "PROBE_ARM",
     "PROMPTED_ARMS",

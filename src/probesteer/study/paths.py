@@ -24,6 +24,7 @@ EFFECTS = [  # per steered model
 TABLES = ["models", "data", "detection", "selection", "details", "council", "forecast", "doses", *EFFECTS, "cells", "cost"]
 TABLES += ["checks", "verdict", "published", "reassessment"]  # of the report
 SAVED, EVIDENCE, PAGE = "study.json", "evidence.json", "report.html"  # in the report's folder
+MANIFEST, EXPLORER = "manifest.json", "explorer.html"  # there too
 
 
 class Paths(NamedTuple):
