@@ -1,5 +1,4 @@
 # probesteer: a behaviour as a direction inside language models, as one DAG over models x layers x scenarios x alphas.
-
 from pathlib import Path
 
 from snakemake.utils import min_version
@@ -32,6 +31,7 @@ include: "workflow/rules/models.smk"
 include: "workflow/rules/pairs.smk"
 include: "workflow/rules/activations.smk"
 include: "workflow/rules/probes.smk"
+include: "workflow/rules/compare.smk"
 include: "workflow/rules/steering.smk"
 include: "workflow/rules/behaviour.smk"
 include: "workflow/rules/council.smk"

@@ -128,21 +128,13 @@ def detect(
     model: Annotated[str | None, typer.Option(help="... and the name of one of its models.")] = None,
 ) -> None:
     """Measure directions on held-out pairs, against every control."""
-    from probesteer.detection.summary import detect_model, detection_rows, write_detection
+    from probesteer.detection.summary import detect_file, detect_model
 
     if study and model:
         return detect_model(*saved_model(study, model))
     if not (activations and layer and output):
         raise typer.BadParameter("give ACTIVATIONS.parquet, --layer and --output, or --study and --model")
-    from probesteer.concepts.words import load_words
-    from probesteer.directions import load_planted
-    from probesteer.files.whole import refuse_overwrite
-
-    refuse_overwrite(output, activations)
-    known = load_words(words) if words else []
-    direction = load_planted(planted) if planted else None
-    layers = comma_list(layer, int)
-    write_detection(detection_rows(activations, layers, seed, known, direction, control_activations), output)
+    detect_file(activations, comma_list(layer, int), seed, words, planted, control_activations, output)
 
 
 @verb()
@@ -318,6 +310,14 @@ def forecast(study: Saved, model: OfModel) -> None:
     from probesteer.detection.forecast import forecast_model
 
     forecast_model(*saved_model(study, model))
+
+
+@verb()
+def compare(table: Annotated[str, typer.Argument(metavar="TABLE")], study: Saved, model: OfModel) -> None:
+    """Write what a model has in common with others: readings, ..."""
+    from probesteer.compare.verbs import write
+
+    write(table, *saved_model(study, model))
 
 
 @verb()

@@ -78,6 +78,10 @@ def effects_settings(study: Study, model: Model) -> Settings:
     }
 
 
+def readings_settings(study: Study, model: Model) -> Settings:
+    return {"layers": study.layers_of(model), "seed": study.seed}
+
+
 SETTINGS: dict[str, Callable[[Study, Model], Settings]] = {
     "model": card_settings,
     "probe": probe_settings,
@@ -89,6 +93,7 @@ SETTINGS: dict[str, Callable[[Study, Model], Settings]] = {
     "texts": texts_settings,
     "judge": judge_settings,
     "effects": effects_settings,
+    "readings": readings_settings,
 }
 
 
@@ -109,6 +114,7 @@ def results(study: Study) -> Iterator[Path]:
         yield from (activations_path(study, model, pairs) for pairs in sets)
         yield from (paths.probe(model.name, layer) for layer in layers)
         yield paths.detection(model.name)
+        yield from study.comparisons(model)
         if layers:
             yield paths.forecast(model.name)
             yield from (paths.dose(model.name, layer) for layer in layers if study.dosed)

@@ -82,6 +82,7 @@ def light_jobs(study: Study, model: Model, captures: int, missing: int) -> Light
     captured = bool(captures) or card
     probes = sum(captured or not paths.probe(name, layer).exists() for layer in layers)
     count = receipt + card + probes + (captured or not paths.detection(name).exists())
+    count += sum(captured or not path.exists() for path in study.comparisons(model))
     if not layers:
         return Light(count, False)
     texts = captured or missing > 0 or not paths.texts(name).exists()

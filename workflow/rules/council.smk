@@ -1,6 +1,6 @@
 # The report: verifies that everything was made from what the study says, joins what the stages wrote, and judges it.
 
-FIGURES = ["auroc_by_layer"] + (["dose_response"] if STUDY.steered else [])
+FIGURES = ["auroc_by_layer"] + (["dose_response"] if STUDY.steered else []) + (["agreement"] if STUDY.compared else [])
 
 
 rule aggregate:
@@ -10,6 +10,7 @@ rule aggregate:
         [PATHS.detection(model.name) for model in STUDY.models],
         [PATHS.effects(model.name, EFFECTS[0]) for model in STUDY.steered],
         [PATHS.forecast(model.name) for model in STUDY.steered],
+        [path for model in STUDY.models for path in STUDY.comparisons(model)],
     output:
         # `update`: the last good report stays until the new one is whole.
         study=update(PATHS.report / studies.SAVED),

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from probesteer.concepts.data import activations_path, pair_sets
+from probesteer.concepts.words import load_words
 from probesteer.detection.activations import LayerActivations, count_ablations, read_layer
 from probesteer.detection.crossed import crossed
 from probesteer.detection.design import Design
@@ -33,6 +34,7 @@ from probesteer.directions import load_planted
 from probesteer.directions.methods import cosine, fitted
 from probesteer.files.digests import file_digest
 from probesteer.files.tables import read_inputs, write_table
+from probesteer.files.whole import refuse_overwrite
 from probesteer.jobs import detect_settings
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
@@ -76,6 +78,21 @@ def detect_model(study: Study, model: Model) -> None:
     )
     made_from = {concept: read_inputs(path) for concept, path in caches.items()}
     write_detection(rows, study.paths.detection(model.name), detection_inputs(study, model, words, made_from))
+
+
+def detect_file(
+    activations: Path,
+    layers: Sequence[int],
+    seed: int,
+    words: Path | None,
+    planted: Path | None,
+    control: Path | None,
+    output: Path,
+) -> None:
+    """Measure layers of a cache and write the table; the files but the first may be left out. Raises InputError."""
+    refuse_overwrite(output, activations)
+    known, direction = load_words(words) if words else [], load_planted(planted) if planted else None
+    write_detection(detection_rows(activations, layers, seed, known, direction, control), output)
 
 
 def write_detection(rows: Sequence[Mapping[str, Any]], path: Path, inputs: Mapping[str, Any] | None = None) -> None:

@@ -12,6 +12,7 @@ from probesteer.behaviour.power import least_change
 from probesteer.concepts.data import pair_set, study_concept
 from probesteer.files.whole import write_json, write_text
 from probesteer.report import figures
+from probesteer.report.comparisons import comparison_figures, comparisons
 from probesteer.report.council import deliberate, judge_trends, select_layers
 from probesteer.report.evidence import (
     Evidence,
@@ -86,6 +87,7 @@ def make_report(study: Study, folder: Path, earlier: Sequence[Report]) -> Report
     tables["trends"] = judge_trends(with_power(study, tables["trends"]), tables, study.criteria)
     tables["trends"] = with_forecast(tables["trends"], tables["forecast"], tables["dose_response"], study.criteria.trend_alpha)
     tables["checks"], tables["verdict"] = deliberate(evidence_of(study, tables))
+    tables |= comparisons(study, tables)
     tables["published"] = replication(study.models, tables["detection"], tables["steering"])
     current = report_of(study, tables["verdict"])
     tables["reassessment"] = reassess(current, earlier)
@@ -132,5 +134,7 @@ def write_report(study: Study, output: Path, tables: Mapping[str, pd.DataFrame])
         tables[name].to_csv(output / "tables" / f"{name}.csv", index=False, float_format="%.6g")
     curves = figures.auroc_by_layer(tables["detection"], tables["council"], study.criteria.auroc)
     figures.save(curves, output / "figures/auroc_by_layer")
+    for name, figure in comparison_figures(tables).items():
+        figures.save(figure, output / "figures" / name)
     if not tables["dose_response"].empty:
         figures.save(figures.dose_response(tables["dose_response"], study.alpha_unit), output / "figures/dose_response")

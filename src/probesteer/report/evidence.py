@@ -85,6 +85,7 @@ def fingerprints(study: Study) -> dict[str, str]:
     paths += [study.paths.detection(model.name) for model in study.models]
     paths += [study.paths.effects(model.name, name) for model in study.steered for name in EFFECTS]
     paths += [study.paths.forecast(model.name) for model in study.steered]
+    paths += [path for model in study.models for path in study.comparisons(model)]
     return {str(path): read_fingerprint(path) for path in paths}
 
 

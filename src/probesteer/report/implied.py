@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from probesteer.behaviour.judging import answers_beside, judge_card, judge_inputs
 from probesteer.behaviour.outcomes import effects_inputs
 from probesteer.behaviour.scoring import scores_inputs
+from probesteer.compare.readings import readings_inputs
 from probesteer.concepts.card import pairs_inputs
 from probesteer.concepts.concept import CONCEPT_FILE, Concept
 from probesteer.concepts.data import PairSet, activations_path, pair_sets, pairs_files, study_concept
@@ -89,6 +90,7 @@ def implied(shared: Shared, model: Model, card: Inputs) -> Iterator[Result]:
     inputs = [*files.values(), *model.planted(), *pairs_files(own, study)]
     fresh = is_fresh(path, detection_inputs(study, model, own.words, caches))
     yield Result(path, inputs, fresh, beside=[paths.benchmark("detect", model.name)])
+    yield from _compared(study, model, files, caches)
     if not study.steering_layers_of(model):
         return
     table, path = paths.pairs(own.concept, own.key), paths.forecast(model.name)
@@ -101,6 +103,13 @@ def implied(shared: Shared, model: Model, card: Inputs) -> Iterator[Result]:
         yield Result(path, [files[own.concept], *model.planted(), *forecast], fresh, beside=beside)
     yield from _dosed(shared, model, card)
     yield from _steered(shared, model, card, load_sites(study, model))
+
+
+def _compared(study: Study, model: Model, files: Mapping[str, Path], caches: Mapping[str, Inputs]) -> Iterator[Result]:
+    """What compares models."""
+    if study.compared:
+        path, made_from = study.paths.compared(model.name, "readings"), readings_inputs(study, model, caches[study.concept])
+        yield Result(path, [files[study.concept]], is_fresh(path, made_from))
 
 
 def _dosed(shared: Shared, model: Model, card: Inputs) -> Iterator[Result]:

@@ -208,6 +208,15 @@ class Study(Options):
         """Label permutations of a model's detection."""
         return _permutations(len(self.models), self.criteria.permutation_p)
 
+    @property
+    def compared(self) -> bool:
+        """Whether there are models to compare."""
+        return len(self.models) > 1
+
+    def comparisons(self, model: Model) -> list[Path]:
+        """The files that tell what a model has in common with others."""
+        return [self.paths.compared(model.name, "readings")] if self.compared else []
+
     def layers_of(self, model: Model) -> list[int]:
         """Probed layers: the detection layers and the steering layers, in order."""
         given = self.layers if model.layers is None else model.layers

@@ -22,6 +22,7 @@ EFFECTS = [  # per steered model
     "examples",
 ]
 TABLES = ["models", "data", "detection", "selection", "details", "council", "forecast", "doses", *EFFECTS, "cells", "cost"]
+TABLES += ["agreement", "emergence"]
 TABLES += ["checks", "verdict", "published", "reassessment"]  # of the report
 SAVED, EVIDENCE, PAGE = "study.json", "evidence.json", "report.html"  # in the report's folder
 MANIFEST, EXPLORER = "manifest.json", "explorer.html"  # there too
@@ -79,6 +80,10 @@ class Paths(NamedTuple):
 
     def detection(self, model: str) -> Path:
         return self.root / "detection" / f"model={model}" / "detection.parquet"
+
+    def compared(self, model: str, table: str) -> Path:
+        """What a model has in common with others."""
+        return self.root / "compare" / f"model={model}" / f"{table}.parquet"
 
     def forecast(self, model: str) -> Path:
         """What each block is worth, before anything is generated."""

@@ -1,0 +1,17 @@
+"""The jobs of the DAG that compare models, by the table that each writes."""
+
+from collections.abc import Callable
+
+from probesteer.compare.readings import write_readings
+from probesteer.errors import InputError
+from probesteer.study.experiment import Study
+from probesteer.study.model import Model
+
+TABLES: dict[str, Callable[[Study, Model], None]] = {"readings": write_readings}
+
+
+def write(table: str, study: Study, model: Model) -> None:
+    """Write a table of a model. Raises InputError, also for a name that is none of TABLES."""
+    if table not in TABLES:
+        raise InputError(f"{table}: choose one of {', '.join(TABLES)}")
+    TABLES[table](study, model)
