@@ -1,6 +1,6 @@
 # The report: verifies that everything was made from what the study says, joins what the stages wrote, and judges it.
 
-FIGURES = ["auroc_by_layer"] + (["dose_response"] if STUDY.steered else [])
+FIGURES = studies.figure_names(bool(STUDY.steered), bool(getattr(STUDY, "correlation", False)))
 
 
 rule aggregate:

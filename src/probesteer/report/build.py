@@ -11,7 +11,7 @@ import pandas as pd
 from probesteer.behaviour.power import least_change
 from probesteer.concepts.data import pair_set, study_concept
 from probesteer.files.whole import write_json
-from probesteer.report import figures
+from probesteer.report.about import about
 from probesteer.report.council import deliberate, judge_trends, select_layers
 from probesteer.report.evidence import (
     Evidence,
@@ -25,12 +25,14 @@ from probesteer.report.evidence import (
     verify,
 )
 from probesteer.report.history import HISTORY, add_report, read_reports, reassess, report_of
-from probesteer.report.page import render, to_html
+from probesteer.report.html import to_html
+from probesteer.report.overview import overview
+from probesteer.report.page import render
 from probesteer.report.published import replication
 from probesteer.report.tables import cost_table, models_table
 from probesteer.report.views import with_forecast
 from probesteer.study.experiment import Study
-from probesteer.study.paths import EVIDENCE, PAGE, SAVED, TABLES
+from probesteer.study.paths import ABOUT, EVIDENCE, PAGE, SAVED, TABLES
 
 
 @contextmanager
@@ -76,10 +78,12 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
     with replaced(output) as beside:
         study.save(beside / SAVED)
         write_json(beside / EVIDENCE, fingerprints(study))
+        write_json(beside / ABOUT, made := about())
         write_report(study, beside, tables)
-        markdown = render(study, concept, tables, bool(pairs.words))
+        seen = overview(study, concept.title, tables)
+        markdown = render(study, concept, tables, bool(pairs.words), seen)
         (beside / "report.md").write_text(markdown, encoding="utf-8")
-        (beside / PAGE).write_text(to_html(markdown, beside, f"{study.study}: council report"), encoding="utf-8")
+        (beside / PAGE).write_text(to_html(study, concept, seen, made, markdown, beside), encoding="utf-8")
     add_report(current, history)
     return dict(zip(tables["verdict"]["model"], tables["verdict"]["verdict"], strict=True))
 
@@ -111,11 +115,11 @@ def evidence_of(study: Study, tables: Mapping[str, pd.DataFrame]) -> Evidence:
 
 
 def write_report(study: Study, output: Path, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Write tables and figures; a study without steering has no dose-response."""
+    """Write tables and figures."""
+    from probesteer.report import figures  # matplotlib takes a second to load
+
     (output / "tables").mkdir()
     for name in TABLES:
         tables[name].to_csv(output / "tables" / f"{name}.csv", index=False, float_format="%.6g")
-    curves = figures.auroc_by_layer(tables["detection"], tables["council"], study.criteria.auroc)
-    figures.save(curves, output / "figures/auroc_by_layer")
-    if not tables["dose_response"].empty:
-        figures.save(figures.dose_response(tables["dose_response"], study.alpha_unit), output / "figures/dose_response")
+    for name, drawn in figures.draw(study, tables).items():
+        figures.save(drawn, output / "figures" / name)

@@ -5,7 +5,7 @@ from probesteer.study.experiment import Study
 from probesteer.study.load import load_study, parse_study
 from probesteer.study.model import Model
 from probesteer.study.options import EMBEDDINGS, alpha_label
-from probesteer.study.paths import CONCEPTS, DEMO, EVIDENCE, PAGE, SAVED, TABLES, Paths
+from probesteer.study.paths import CONCEPTS, DEMO, EVIDENCE, PAGE, SAVED, TABLES, Paths, figure_names
 from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, PairsSource, Resources, Sampling, Writing
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Study",
     "Writing",
     "alpha_label",
+    "figure_names",
     "load_study",
     "parse_study",
     "steered_cells",
