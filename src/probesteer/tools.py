@@ -1,5 +1,6 @@
 """Verbs around a study, which concern no job of it: what lies before it, and after."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -45,4 +46,4 @@ def read(
     print(f"wrote {output}: {len(tokens)} tokens{mean}")
 
 
-VERBS = [new_concept, export, read]
+VERBS: list[Callable[..., None]] = [new_concept, export, read]

@@ -8,6 +8,7 @@ from types import TracebackType
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -16,6 +17,7 @@ from probesteer.directions import Probe
 from probesteer.errors import InputError
 from probesteer.lm.blocks import decoder_blocks, input_device, require_positions, untuple
 from probesteer.lm.hooks import Output, watching
+from probesteer.lm.load import FAULTS, reason
 from probesteer.study.options import EMBEDDINGS
 
 TEMPLATE = "template"  # the role of tokens that a chat template wrote
@@ -137,8 +139,8 @@ def rendered(tokenizer: PreTrainedTokenizerBase, turns: Sequence[dict[str, str]]
         raise InputError(f"{tokenizer.name_or_path}: the tokenizer has no chat template; read a plain text")
     try:
         return str(tokenizer.apply_chat_template(list(turns), tokenize=False))
-    except Exception as error:  # a template is foreign code
-        raise InputError(f"{tokenizer.name_or_path}: the chat template fails: {error}") from error
+    except (TemplateError, *FAULTS) as error:  # a template is foreign code
+        raise InputError(f"{tokenizer.name_or_path}: the chat template fails: {reason(error)}") from error
 
 
 def roles_of(whole: str, turns: Sequence[dict[str, str]], spans: Iterable[tuple[int, int]]) -> list[str]:

@@ -17,6 +17,7 @@ from probesteer.files.cards import read_card
 from probesteer.files.whole import refuse_overwrite, write_text
 from probesteer.lm.load import load_card
 from probesteer.lm.reading import Token, neutral_projection, read_text
+from probesteer.lm.verify import quietly
 from probesteer.study.options import AUTO
 
 
@@ -29,10 +30,12 @@ def read_chat(path: Path) -> str | list[dict[str, str]]:
     if path.suffix != ".json":
         return text
     try:
-        turns = json.loads(text)
-        return [{"role": str(turn["role"]), "content": str(turn["content"])} for turn in turns]
+        turns = [{"role": str(turn["role"]), "content": str(turn["content"])} for turn in json.loads(text)]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: a list of turns, each with role and content, is expected") from error
+    if not turns:
+        raise InputError(f"{path}: no turns; a list of turns, each with role and content, is expected")
+    return turns
 
 
 def read_file(path: Path, card: Path, text: Path, output: Path, force: bool = False) -> list[Token]:
@@ -45,7 +48,8 @@ def read_file(path: Path, card: Path, text: Path, output: Path, force: bool = Fa
         raise InputError(f"{output}: a file that ends in .csv or .html is expected")
     probe, known, given = load_probe(path, AUTO), read_card(card), read_chat(text)
     require_model(probe, known, force)
-    model, tokenizer = load_card(known)
+    with quietly():
+        model, tokenizer = load_card(known)
     tokens = read_text(model, tokenizer, probe, given, neutral_projection(model, tokenizer, probe))
     write_text(output, as_html(tokens, probe, known) if output.suffix == ".html" else as_csv(tokens))
     return tokens

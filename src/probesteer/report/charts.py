@@ -100,10 +100,10 @@ def depth_chart(detection: pd.DataFrame, council: pd.DataFrame, bar: float) -> C
         if named:
             ends[str(model)] = (marks[-1][1], tone)
     chart.lines.sort(key=lambda line: line.tone != "faint")  # under the others
-    for value, text in ((bar, f"bar {bar:g}"), (0.5, "chance")):
-        x, y = frame.at(0, value)
-        chart.guides.append((frame.left, frame.right, y))
-        chart.labels.append(Label(x + 2, y - 3, text))
+    for value in (bar, 0.5):
+        chart.guides.append((frame.left, frame.right, frame.at(0, value)[1]))
+    chart.labels.append(Label(frame.left + 2, frame.at(0, bar)[1] - 3, f"bar {bar:g}"))
+    chart.labels.append(Label(frame.right - 2, frame.at(0, 0.5)[1] + 9, "chance", "end"))
     chart.labels.extend(_axis(frame, ("emb", "last block"), "depth"))
     chart.labels.extend(_beside(ends, frame.right + 6))
     return chart
@@ -120,11 +120,10 @@ def dose_chart(arms: pd.DataFrame, blocks: Mapping[str, int]) -> Chart | None:
     if not shown or arms.empty:
         return None
     rows = (len(shown) + 1) // 2
-    height = HEIGHT if rows == 1 else 2 * HEIGHT
+    height = HEIGHT * (1 if rows == 1 else 1.45)
     columns = min(2, len(shown))
-    chart = Chart(
-        "Dose and response", f"Rate of coherent texts with the behaviour against the dose: {', '.join(blocks)}.", height
-    )
+    described = f"Rate of coherent texts with the behaviour against the dose: {', '.join(model for model, _ in shown)}."
+    chart = Chart("Dose and response", TOLD, described, height)
     width, tall = (WIDTH - LEFT) / columns, height / rows
     for number, (model, layer) in enumerate(shown):
         left, top = LEFT + number % columns * width, number // columns * tall

@@ -22,6 +22,7 @@ FOLD = 12  # rows of a table, or models, that stand open
 MOST_REASONS = 30  # of a model
 MOST_CHARS = 400  # of a text on the first screen
 FIGURE_FILES = ("png", "svg", "pdf", "csv")
+INTERVAL = re.compile(r"(\[[-+\d.e]+), (?=[-+\d.e]+\])")
 LINKED = re.compile(r"tables/\w+\.csv")
 
 
@@ -78,20 +79,20 @@ def shortened(text: str) -> str:
 
 
 def markdown_body(markdown: str, folder: Path) -> tuple[str, list[Heading]]:
-    """The Markdown below its title as HTML, and its headings."""
+    """The Markdown from its first section on as HTML, and its headings."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
-    after_title = next((i + 1 for i, token in enumerate(tokens) if token.type == "heading_close" and token.tag == "h1"), 0)
-    tokens = tokens[after_title:]
+    first = next((number for number, token in enumerate(tokens) if token.type == "heading_open" and token.tag == "h2"), 0)
+    tokens = tokens[first:]  # what stands before it is said on the first screen
     contents = identified(tokens)
     for number, token in enumerate(tokens):
         if token.type == "table_open":
             token.meta["rows"] = rows_of(tokens[number:])
         if token.type == "paragraph_open" and tokens[number + 1].content.startswith("Caption: "):
             token.attrSet("class", "caption")
-            first = (tokens[number + 1].children or [token])[0]
-            first.content = first.content.removeprefix("Caption: ")
-    for name in ("table_open", "table_close", "image", "code_inline"):
+            start = (tokens[number + 1].children or [token])[0]
+            start.content = start.content.removeprefix("Caption: ")
+    for name in ("table_open", "table_close", "image", "code_inline", "text"):
         parser.add_render_rule(name, globals()[f"_{name}"])
     return parser.renderer.render(tokens, parser.options, {"folder": folder}), contents
 
@@ -146,3 +147,8 @@ def _code_inline(_renderer: Any, tokens: Sequence[Token], index: int, _options: 
     text = escape(tokens[index].content)
     code = f"<code>{text}</code>"
     return f'<a href="{text}">{code}</a>' if LINKED.fullmatch(tokens[index].content) else code
+
+
+def _text(_renderer: Any, tokens: Sequence[Token], index: int, _options: Any, _env: Any) -> str:
+    """Text; an interval stays in one line."""
+    return escape(INTERVAL.sub("\\1,\N{NO-BREAK SPACE}", tokens[index].content))

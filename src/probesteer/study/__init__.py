@@ -2,19 +2,22 @@
 
 from probesteer.study.cells import BASELINE_ARM, CALIBRATION_ARM, PROBE_ARM, PROMPTED_ARMS, Cell, steered_cells, unsteered_cells
 from probesteer.study.experiment import Study
+from probesteer.study.labels import FIGURE_TITLES, table_label
 from probesteer.study.load import load_study, parse_study
 from probesteer.study.model import Model
 from probesteer.study.options import EMBEDDINGS, alpha_label
-from probesteer.study.paths import CONCEPTS, DEMO, EVIDENCE, PAGE, SAVED, TABLES, Paths, figure_names
+from probesteer.study.paths import ABOUT, CONCEPTS, DEMO, EVIDENCE, PAGE, SAVED, TABLES, Paths, figure_names
 from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, PairsSource, Resources, Sampling, Writing
 
 __all__ = [
+    "ABOUT",
     "BASELINE_ARM",
     "CALIBRATION_ARM",
     "CONCEPTS",
     "DEMO",
     "EMBEDDINGS",
     "EVIDENCE",
+    "FIGURE_TITLES",
     "PAGE",
     "PROBE_ARM",
     "PROMPTED_ARMS",
@@ -37,5 +40,6 @@ __all__ = [
     "load_study",
     "parse_study",
     "steered_cells",
+    "table_label",
     "unsteered_cells",
 ]

@@ -77,6 +77,9 @@ def random_baseline(council: pd.DataFrame) -> Drawn:
 def lexical_ablation(council: pd.DataFrame, details: pd.DataFrame) -> Drawn:
     """The AUROC of each model's selected block, and what is left of it without the words or the form; without any model."""
     table = sceptic_table(council, details)
+    surface = details[details["metric"] == "surface_auroc"]
+    best = surface.loc[surface.groupby("model")["estimate"].idxmax()].set_index("model")
+    table = table.assign(**{f"best_surface_{bound}": table["model"].map(best[bound]) for bound in ("lower", "upper")})
     kinds = {column: kind for column, kind in WITHOUT.items() if column in table}
     return _beside(table, kinds)
 

@@ -1,6 +1,7 @@
 """Figures of what a push does: dose-response beside control arms, baselines, scenarios that resist, blocks."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,10 @@ from probesteer.report.views import MOST_PANELS, bounds_of
 from probesteer.study.cells import FLIPPED, PROBE_ARM
 
 AT = ["model", "layer"]
-ARM_LOOKS = {"flipped": {"color": COLOURS[4], "marker": "x"}, "random": {"color": COLOURS[3], "marker": "+"}}
+ARM_LOOKS: dict[str, dict[str, Any]] = {
+    "flipped": {"color": COLOURS[4], "marker": "x"},
+    "random": {"color": COLOURS[3], "marker": "+"},
+}
 
 
 def shown_panels(arms: pd.DataFrame) -> list[tuple[str, int]]:
@@ -48,7 +52,7 @@ def dose_response(arms: pd.DataFrame, rates: pd.DataFrame, unit: str) -> Drawn:
     beside the control ones; dashed the share of coherent texts, faint the scenarios.
     """
     shown = shown_panels(arms)
-    figure, axes = panels(len(shown), 2.4, 2.3, most=3 if len(shown) in (3, 5, 6) else 4, sharey=True)
+    figure, axes = panels(len(shown), 2.3, sharey=True)
     for axis, (model, layer) in zip(axes, shown, strict=True):
         own = rates[(rates["model"] == model) & (rates["layer"] == layer)]
         for _scenario, rows in own.groupby("scenario"):
@@ -59,8 +63,7 @@ def dose_response(arms: pd.DataFrame, rates: pd.DataFrame, unit: str) -> Drawn:
         _dose_axis(axis, own["alpha"], unit)
         axis.set(title=f"{model}, block {layer}", ylim=(-0.03, 1.03))
     axes[0].plot([], [], color=COLOURS[5], linewidth=0.7, label="one scenario")
-    for axis in axes[:: len({round(axis.get_position().x0, 3) for axis in axes}) or 1]:
-        axis.set_ylabel("share of texts")
+    axes[0].set_ylabel("share of texts")
     below(figure, axes[0], 5)
     return Drawn(figure, arms)
 
@@ -111,8 +114,7 @@ def _by_scenario(data: pd.DataFrame, column: str, what: str, limits: tuple[float
     """A panel per model, in it a row per scenario."""
     names, scenarios = first_models(data), sorted(data["scenario"].unique())
     height = 0.75 + 0.2 * len(scenarios)
-    most = 2 if len(names) in (2, 4) else 3
-    figure, axes = panels(len(names), WIDTH / min(most, len(names)), height, most=most, sharey=True, sharex=True)
+    figure, axes = panels(len(names), height, sharey=True, sharex=True)
     for number, (axis, (model, rows)) in enumerate(zip(axes, _models(data, names), strict=True)):
         rows = rows.set_index("scenario").reindex(scenarios).reset_index()
         hollow = rows["stuck"].isin(["ceiling", "floor"]) if "stuck" in rows else None

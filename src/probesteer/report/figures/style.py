@@ -92,14 +92,17 @@ def look(number: int) -> dict[str, Any]:
     return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
 
 
-def panels(count: int, width: float, height: float, most: int = 4, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` equal panels, at most `most` in a row; sizes in inches."""
-    columns = min(most, count)
+def panels(count: int, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` equal panels, two or three in a row; height of a panel in inches."""
+    columns = min(2 if count in (2, 4) else 3, count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
-    for spare in axes[count:]:
-        spare.remove()
+    for number, axis in enumerate(axes):
+        if number >= count:
+            axis.remove()
+        elif number % columns:
+            axis.tick_params(axis="y", length=0)
     return figure, axes[:count]
 
 
@@ -115,14 +118,15 @@ def spread(values: Sequence[float], gap: float) -> np.ndarray:
             last = blocks.pop()
             blocks[-1] += last
     placed = np.empty(len(values))
-    placed[order] = np.concatenate([np.full(len(block), np.mean(block)) for block in blocks] or [[]]) + offsets
+    if blocks:
+        placed[order] = np.concatenate([np.full(len(block), np.mean(block)) for block in blocks]) + offsets
     return placed
 
 
 def label_lines(axis: Axes, ends: Sequence[tuple[str, float, float, str]], size: float = 8) -> None:
     """Name each line (name, x, y, colour) at the right of the axis, as near to its end as the others allow."""
     low, high = axis.get_ylim()
-    inches = float(axis.figure.get_size_inches()[1]) * 0.78
+    inches = axis.get_window_extent().height / axis.figure.dpi
     places = spread([y for _, _, y, _ in ends], 1.35 * size / 72 * (high - low) / inches)
     places += min(0.0, high - places.max(initial=high))
     for (name, x, y, colour), place in zip(ends, places, strict=True):
