@@ -42,4 +42,36 @@ def verify(
     print(f"{report}: {done.files:,} files are as recorded; {done.recomputed:,} of them were made again and are the same")
 
 
-VERBS: list[Callable[..., None]] = [init, new_concept, verify]
+def export(
+    probe: Annotated[Path, typer.Argument(metavar="PROBE.safetensors")],
+    model: Annotated[Path, typer.Option(help="Card of the model that it is for, results/models/NAME/*.json.")],
+    output: Annotated[Path, typer.Option(help="A .gguf control vector for llama.cpp, .safetensors, or .pt.")],
+    arm: Annotated[str, typer.Option(help="probe, or a control direction such as flipped-1.")] = "probe",
+    alpha: Annotated[float, typer.Option(help="The dose that the file declares ...")] = 1.0,
+    unit: Annotated[str, typer.Option(help="... in this unit: separation, residual or absolute.")] = "separation",
+    force: Annotated[bool, typer.Option("--force", help="Also for another model than the probe's.")] = False,
+) -> None:
+    """Write a direction for other tools, with what it is."""
+    from probesteer.lm.export import export as write
+
+    declared = write(probe, model, output, arm=arm, dose=(alpha, unit), force=force)
+    print(f"wrote {output}: {declared['site']}, dose {float(declared['dose']):.4g} ({declared['dose_is']})")
+
+
+def read(
+    probe: Annotated[Path, typer.Argument(metavar="PROBE.safetensors")],
+    text: Annotated[Path, typer.Argument(metavar="TEXT.txt|CHAT.json")],
+    model: Annotated[Path, typer.Option(help="Card of the model to read with, results/models/NAME/*.json.")],
+    output: Annotated[Path, typer.Option(help="A table, .csv, or a heat map, .html.")],
+    force: Annotated[bool, typer.Option("--force", help="Also with another model than the probe's.")] = False,
+) -> None:
+    """Score a text, or a chat (a list of turns with role and content), with a direction, token by token."""
+    from probesteer.lm.transcript import read_file
+
+    tokens = read_file(probe, model, text, output, force)
+    scores = [token.score for token in tokens if token.content]
+    mean = f", mean score {sum(scores) / len(scores):+.3f} class separations from neutral" if scores else ""
+    print(f"wrote {output}: {len(tokens)} tokens{mean}")
+
+
+VERBS: list[Callable[..., None]] = [init, new_concept, verify, export, read]

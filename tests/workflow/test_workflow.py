@@ -13,6 +13,7 @@ from conftest import ROOT, World
 
 from probesteer.behaviour.coherence import LIKELIHOODS
 from probesteer.files.tables import FINGERPRINT, read_footer, write_table
+from probesteer.study import figure_names
 
 TWO_MODELS = [{"name": name, "source": f"resources/organisms/{name}"} for name in ("llama", "qwen2")]
 
@@ -26,7 +27,7 @@ def test_a_study_ends_in_a_report_with_every_table(finished):
     report = (council / "report.md").read_text()
     assert report.startswith("> **Model organisms: success here is by construction.**")
     assert {path.name for path in (council / "figures").iterdir()} == {
-        f"{name}.{kind}" for name in ("auroc_by_layer", "dose_response") for kind in ("png", "svg")
+        f"{name}.{kind}" for name in figure_names(steered=True) for kind in ("png", "svg", "pdf", "csv")
     }
     assert table(finished, "cells")["verified_cells"].tolist() == [2 * 4 + 2 * 2 * 4]
     assert set(table(finished, "cost")["phase"]) == {"activations", "steering", "probe, detect, score"}
@@ -203,7 +204,9 @@ def test_cells_hold_no_axes_and_carry_their_fingerprint(finished):
 def test_the_snakemake_report_is_written(finished, tmp_path):
     done = finished.snakemake("--configfile", "config/studies/small.yaml", "--report", tmp_path / "report.html")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "Council" in (tmp_path / "report.html").read_text()
+    report = (tmp_path / "report.html").read_text()
+    for label in ("Council report", "What was found, and why to believe it", "Dose and response", "Rates by scenario and dose"):
+        assert label in report
 
 
 def test_success_rates_in_the_report_are_those_of_the_verb(finished, tmp_path):

@@ -1,6 +1,24 @@
 # The report: verifies that everything was made from what the study says, joins what the stages wrote, and judges it.
 
-FIGURES = ["auroc_by_layer"] + (["dose_response"] if STUDY.steered else []) + (["agreement"] if STUDY.compared else [])
+FIGURES = studies.figure_names(bool(STUDY.steered), bool(STUDY.compared), bool(getattr(STUDY, "correlation", False)))
+
+
+def listed_table(name):
+    """A table as `snakemake --report` lists it."""
+    group, title = studies.table_label(name)
+    caption = f"../report/tables_{group.lower()}.rst"
+    return report(
+        PATHS.report / f"tables/{name}.csv", category="Tables", subcategory=group, labels={"table": title}, caption=caption
+    )
+
+
+def listed_figure(name):
+    """A figure as `snakemake --report` lists it."""
+    group, title = studies.FIGURE_TITLES[name]
+    caption = f"../report/figures/{name}.rst"
+    return report(
+        PATHS.report / f"figures/{name}.svg", category="Figures", subcategory=group, labels={"figure": title}, caption=caption
+    )
 
 
 rule aggregate:
@@ -15,25 +33,28 @@ rule aggregate:
         # `update`: the last good report stays until the new one is whole.
         study=update(PATHS.report / studies.SAVED),
         evidence=update(PATHS.report / studies.EVIDENCE),
+        about=update(PATHS.report / studies.ABOUT),
         manifest=update(PATHS.report / studies.MANIFEST),
-        page=update(report(PATHS.report / studies.PAGE, category="Council", caption="../report/council.rst")),
+        page=update(
+            report(
+                PATHS.report / studies.PAGE,
+                category="Council report",
+                labels={"page": "What was found, and why to believe it"},
+                caption="../report/council.rst",
+            )
+        ),
         text=update(PATHS.report / "report.md"),
-        explorer=update(report(PATHS.report / studies.EXPLORER, category="Council", caption="../report/explorer.rst")),
-        tables=update(
+        explorer=update(
             report(
-                expand(PATHS.report / "tables/{name}.csv", name=studies.TABLES),
-                category="Tables",
-                caption="../report/table.rst",
+                PATHS.report / studies.EXPLORER,
+                category="Council report",
+                labels={"page": "Every sample and table"},
+                caption="../report/explorer.rst",
             )
         ),
-        figures=update(
-            report(
-                expand(PATHS.report / "figures/{name}.svg", name=FIGURES),
-                category="Figures",
-                caption="../report/figure.rst",
-            )
-        ),
-        pictures=update(expand(PATHS.report / "figures/{name}.png", name=FIGURES)),
+        tables=update([listed_table(name) for name in studies.TABLES]),
+        figures=update([listed_figure(name) for name in FIGURES]),
+        prints=update(expand(PATHS.report / "figures/{name}.{kind}", name=FIGURES, kind=["png", "pdf", "csv"])),
     log:
         PATHS.report / "aggregate.log",
     retries: 0

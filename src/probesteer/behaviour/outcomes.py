@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from probesteer.behaviour.arms import arm_rates
 from probesteer.behaviour.changes import bounded, mean_change, paired_change
 from probesteer.behaviour.effects import CELL, RULES, dose_response, mean_success, of_arm, rated, success_rates
 from probesteer.behaviour.nats import equal_kl
@@ -20,7 +21,8 @@ from probesteer.study.cells import BASELINE_ARM, PROBE_ARM, PROMPTED_ARMS, RANDO
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
-NUMERICS = 4  # bump by hand when the same scores give other effects
+NUMERICS = 5  # bump by hand when the same scores give other effects
+EXAMPLE_COLUMNS = ["model", "layer", "scenario", "alpha", "sample", "positive", "coherent", "nll", "text"]
 PROMPTED_RATES = {"rate": "outcome", "coherent": "coherent"}  # columns of the table and of the scores
 
 
@@ -58,10 +60,12 @@ def effects_tables(study: Study, scores: Mapping[str, pd.DataFrame], probes: Map
         "trends": trends(sweeps[decides], limit, study.seed, study.trend_permutations),
         "scenario_trends": scenario_trends(sweeps[decides], limit),
         "specificity": specificity(scores[decides], dose_pairs(sweeps[decides]["alpha"], limit)),
+        "arms": arm_rates(scores[decides]),
         "controls": control_trends(scores[decides], random_arms, limit, study.seed),
         "prompting": prompting_table(scores[decides]),
         "nats": equal_kl(scores[decides]),
         "examples": examples_table(sweeps[decides], limit),
+        "chosen": chosen_table(sweeps[decides], limit),
     }
 
 
@@ -111,5 +115,26 @@ def examples_table(scores: pd.DataFrame, limit: float) -> pd.DataFrame:
         within = first.loc[first["alpha"].abs() <= limit, "alpha"]
         wanted = {first["alpha"].min(), within.min(), 0.0, within.max(), first["alpha"].max()}
         rows.append(first[first["alpha"].isin(wanted)].sort_values("alpha"))
-    columns = ["model", "layer", "scenario", "alpha", "sample", "positive", "coherent", "nll", "text"]
-    return pd.concat(rows)[columns].reset_index(drop=True)
+    return pd.concat(rows)[EXAMPLE_COLUMNS].reset_index(drop=True)
+
+
+def chosen_table(scores: pd.DataFrame, limit: float) -> pd.DataFrame:
+    """Per (model, layer) one sample at the lowest alpha of the trend range, at 0 and at the highest, chosen for its scores:
+
+    not positive at the lowest, positive at the highest, coherent at both; all three coherent before others, then the first. No
+    rows where there is none. changed: how many of the `samples` go that way; reversed: how many the other way round.
+    """
+    rows = []
+    for _key, own in scores[scores["alpha"].abs() <= limit].groupby(["model", "layer"]):
+        doses = sorted({own["alpha"].min(), 0.0, own["alpha"].max()})
+        units = own.set_index(["scenario", "sample", "alpha"])[["positive", "coherent"]].unstack("alpha", fill_value=False)
+        low, high, coherent = units["positive"][doses[0]], units["positive"][doses[-1]], units["coherent"]
+        told = coherent[doses[0]] & coherent[doses[-1]]
+        up, down = told & ~low & high, told & low & ~high
+        if not up.any():
+            continue
+        whole = up & coherent[0.0]
+        scenario, sample = (whole if whole.any() else up).idxmax()
+        three = own[(own["scenario"] == scenario) & (own["sample"] == sample) & own["alpha"].isin(doses)].sort_values("alpha")
+        rows.append(three[EXAMPLE_COLUMNS].assign(changed=int(up.sum()), reversed=int(down.sum()), samples=len(units)))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()

@@ -11,8 +11,8 @@ import pandas as pd
 from probesteer.behaviour.power import least_change
 from probesteer.concepts.data import pair_set, study_concept
 from probesteer.files.whole import write_json, write_text
-from probesteer.report import figures
-from probesteer.report.comparisons import comparison_figures, comparisons
+from probesteer.report.about import about
+from probesteer.report.comparisons import comparisons
 from probesteer.report.council import deliberate, judge_trends, select_layers
 from probesteer.report.evidence import (
     Evidence,
@@ -28,13 +28,15 @@ from probesteer.report.evidence import (
 )
 from probesteer.report.explorer import explorer
 from probesteer.report.history import HISTORY, Report, add_report, read_reports, reassess, report_of
+from probesteer.report.html import to_html
 from probesteer.report.manifest import write_manifest
-from probesteer.report.page import render, to_html
+from probesteer.report.overview import overview
+from probesteer.report.page import render
 from probesteer.report.published import replication
 from probesteer.report.tables import cost_table, models_table
 from probesteer.report.views import with_forecast
 from probesteer.study.experiment import Study
-from probesteer.study.paths import EVIDENCE, EXPLORER, PAGE, SAVED, TABLES
+from probesteer.study.paths import ABOUT, EVIDENCE, EXPLORER, PAGE, SAVED, TABLES
 
 
 @contextmanager
@@ -62,14 +64,14 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
     verify(study, verified_cards(study))
     history = output.parent / HISTORY
     with replaced(output) as beside:
-        report = make_report(study, beside, read_reports(history))
+        report = make_report(study, beside, read_reports(history), about())
         add_report(report, history)
         write_manifest(study, beside, [history])
     return report["verdict"]
 
 
-def make_report(study: Study, folder: Path, earlier: Sequence[Report]) -> Report:
-    """Write tables, figures and pages into an empty folder, from results as they are and earlier reports.
+def make_report(study: Study, folder: Path, earlier: Sequence[Report], made: Mapping[str, str]) -> Report:
+    """Write tables, figures and pages into an empty folder, from results as they are, earlier reports, and `about` this one.
 
     The same results give the same bytes, so that `report.recompute` can tell what was changed since.
     """
@@ -93,11 +95,13 @@ def make_report(study: Study, folder: Path, earlier: Sequence[Report]) -> Report
     tables["reassessment"] = reassess(current, earlier)
     study.save(folder / SAVED)
     write_json(folder / EVIDENCE, fingerprints(study))
+    write_json(folder / ABOUT, made)
     write_report(study, folder, tables)
     write_text(folder / EXPLORER, explorer(study, tables))
-    markdown = render(study, concept, tables, bool(pairs.words))
+    seen = overview(study, concept.title, tables)
+    markdown = render(study, concept, tables, bool(pairs.words), seen)
     write_text(folder / "report.md", markdown)
-    write_text(folder / PAGE, to_html(markdown, folder, f"{study.study}: council report"))
+    write_text(folder / PAGE, to_html(study, concept, seen, made, markdown, folder))
     return current
 
 
@@ -128,13 +132,11 @@ def evidence_of(study: Study, tables: Mapping[str, pd.DataFrame]) -> Evidence:
 
 
 def write_report(study: Study, output: Path, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Write tables and figures; a study without steering has no dose-response."""
+    """Write tables and figures."""
+    from probesteer.report import figures  # matplotlib takes a second to load
+
     (output / "tables").mkdir()
     for name in TABLES:
         tables[name].to_csv(output / "tables" / f"{name}.csv", index=False, float_format="%.6g")
-    curves = figures.auroc_by_layer(tables["detection"], tables["council"], study.criteria.auroc)
-    figures.save(curves, output / "figures/auroc_by_layer")
-    for name, figure in comparison_figures(tables).items():
-        figures.save(figure, output / "figures" / name)
-    if not tables["dose_response"].empty:
-        figures.save(figures.dose_response(tables["dose_response"], study.alpha_unit), output / "figures/dose_response")
+    for name, drawn in figures.draw(study, tables).items():
+        figures.save(drawn, output / "figures" / name)

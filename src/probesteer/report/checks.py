@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pandas as pd
@@ -39,21 +39,32 @@ class Check:
     table: str
 
 
-CHECKS: list[Callable[[Evidence], Iterator[Check]]] = []
+class Checks(Protocol):
+    """A registered rule: whose it is, what it is called, and the table that it reads."""
+
+    role: str
+    name: str
+    table: str
+
+    def __call__(self, evidence: Evidence) -> Iterator[Check]: ...
 
 
-def check(role: str, name: str, table: str) -> Callable[[Rule], Callable[[Evidence], Iterator[Check]]]:
+CHECKS: list[Checks] = []
+
+
+def check(role: str, name: str, table: str) -> Callable[[Rule], Checks]:
     """Make a rule one of the council's CHECKS, in the order of this file."""
 
-    def register(rule: Rule) -> Callable[[Evidence], Iterator[Check]]:
+    def register(rule: Rule) -> Checks:
         @wraps(rule)
         def checks(evidence: Evidence) -> Iterator[Check]:
             for model, status, text in rule(evidence):
                 yield Check(role, name, model, status, text, table)
 
-        checks.role, checks.name, checks.table = role, name, table  # type: ignore[attr-defined]
-        CHECKS.append(checks)
-        return checks
+        registered = cast(Checks, checks)
+        registered.role, registered.name, registered.table = role, name, table
+        CHECKS.append(registered)
+        return registered
 
     return register
 

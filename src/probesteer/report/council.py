@@ -119,13 +119,18 @@ def steering_of(trends: pd.DataFrame | None) -> dict[str, Any]:
     """What is said of a model's steering, at the layer of which most can be said: steerable, specific, and what is lacking."""
     if trends is None:
         return {"steerable": NOT_TESTED, "specific": NOT_TESTED, "why": []}
-    best = min(trends.itertuples(), key=lambda row: (RANKED.index(row.steerable), len(lacking(row))))
+    best = best_block(trends)
     known = best.steerable in (YES, SOME) and pd.notna(best.specific)
     return {
         "steerable": best.steerable,
         "specific": (YES if best.specific else NO) if known else NOT_TESTED,
         "why": lacking(best),
     }
+
+
+def best_block(trends: pd.DataFrame) -> Any:
+    """The row of a model's trends of which most can be said."""
+    return min(trends.itertuples(), key=lambda row: (RANKED.index(row.steerable), len(lacking(row))))
 
 
 def lacking(row: Any) -> list[str]:

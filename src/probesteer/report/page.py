@@ -1,19 +1,25 @@
-"""The report as Markdown and as one page: every cell escaped, figures embedded."""
+"""The report as Markdown: every cell escaped."""
 
-import base64
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markdown_it import MarkdownIt
 
 from probesteer.concepts.concept import Concept
 from probesteer.files.digests import digest
-from probesteer.report import figures
-from probesteer.report.views import by_dose, coinciding, moving, sceptic_table, selected_details, shown_success, spread_details
+from probesteer.report.overview import Overview, worst_first
+from probesteer.report.views import (
+    MOST_PANELS,
+    by_dose,
+    coinciding,
+    moving,
+    sceptic_table,
+    selected_details,
+    shown_success,
+    spread_details,
+)
 from probesteer.study.experiment import Study
 from probesteer.study.paths import TABLES
 
@@ -32,10 +38,15 @@ def plain(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def printable(text: str) -> str:
+    """Untrusted text in one line, with nothing that acts on what stands around it: control characters, marks of direction."""
+    shown = "".join(char if char.isprintable() or char.isspace() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return re.sub(r"\s+", " ", shown)
+
+
 def escape_markdown(text: str) -> str:
     """Untrusted text as inert Markdown in one line: no markup, HTML, links, formulas or table cells."""
-    printable = "".join(char if char.isprintable() or char.isspace() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    inert = re.sub(r"\s+", " ", printable).replace("&", "&amp;").replace("<", "&lt;").replace("://", ":&#47;&#47;")
+    inert = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace("://", ":&#47;&#47;")
     return re.sub(r"([\\`*_\[\]!|~$])", r"\\\1", inert)
 
 
@@ -67,7 +78,7 @@ def cut_texts(table: pd.DataFrame, chars: int) -> pd.DataFrame:
     return table.assign(text=table["text"].str.slice(0, chars))
 
 
-def render(study: Study, concept: Concept, tables: Mapping[str, pd.DataFrame], words: bool) -> str:
+def render(study: Study, concept: Concept, tables: Mapping[str, pd.DataFrame], words: bool, overview: Overview) -> str:
     """The report as Markdown, from the template; `words` is whether the pairs have a word list."""
     environment = Environment(
         loader=PackageLoader("probesteer.report"),
@@ -89,6 +100,7 @@ def render(study: Study, concept: Concept, tables: Mapping[str, pd.DataFrame], w
         "selected": selected_details,
         "spread": spread_details,
         "agreed": lambda table: table[table["selected"]],
+        "worst_first": worst_first,
     }
     criteria = study.criteria.model_dump()
     return environment.get_template("report.md.j2").render(
@@ -101,17 +113,6 @@ def render(study: Study, concept: Concept, tables: Mapping[str, pd.DataFrame], w
         criteria_digest=digest(criteria)[:12],
         study_digest=study.digest()[:12],
         example_chars=EXAMPLE_CHARS,
-        panels=figures.MOST_PANELS,
+        panels=MOST_PANELS,
+        overview=overview,
     )
-
-
-def to_html(markdown: str, folder: Path, title: str) -> str:
-    """The Markdown as one self-contained page: raw HTML off, figures embedded."""
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = parser.parse(markdown)
-    for token in (child for block in tokens for child in block.children or [] if child.type == "image"):
-        image = (folder / str(token.attrs["src"])).read_bytes()
-        token.attrs["src"] = f"data:image/png;base64,{base64.b64encode(image).decode()}"
-    body = parser.renderer.render(tokens, parser.options, {})
-    environment = Environment(loader=PackageLoader("probesteer.report"), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("report.html.j2").render(title=title, body=body)

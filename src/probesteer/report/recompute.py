@@ -60,13 +60,13 @@ def replica(root: Path, results: Mapping[str, str]) -> Iterator[Path]:
             os.chdir(before)
 
 
-def recompute(study: Study, report: Path, history: Path) -> list[str]:
-    """Make everything again in the working folder, a replica, and the report in `report`, after those of a history.
+def recompute(study: Study, report: Path, history: Path, made: Mapping[str, str]) -> list[str]:
+    """Make everything again in the working folder, a replica, and in `report` the report so `made`, after those of a history.
 
     Returns what could not be made, and why.
     """
     problems = []
-    for step in steps(study, report, history):
+    for step in steps(study, report, history, made):
         try:
             step()
         except InputError as error:
@@ -76,7 +76,7 @@ def recompute(study: Study, report: Path, history: Path) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def steps(study: Study, report: Path, history: Path) -> Iterator[Callable[[], object]]:
+def steps(study: Study, report: Path, history: Path, made: Mapping[str, str]) -> Iterator[Callable[[], object]]:
     """The computations, in the order of the DAG."""
     paths = study.paths
     for pairs in pair_sets(study).values():
@@ -90,7 +90,7 @@ def steps(study: Study, report: Path, history: Path) -> Iterator[Callable[[], ob
         for scorer in study.scorers:
             yield partial(rescore if scorer == "rubric" else score_job, study, model, scorer)
         yield partial(write_effects, study, model)
-    yield partial(_report, study, report, history)
+    yield partial(_report, study, report, history, made)
 
 
 def rescore(study: Study, model: Model, scorer: str) -> None:
@@ -104,6 +104,6 @@ def rescore(study: Study, model: Model, scorer: str) -> None:
     write_scores(score(texts, scorer, study_concept(study).prompts(), given), path, read_inputs(path))
 
 
-def _report(study: Study, report: Path, history: Path) -> None:
+def _report(study: Study, report: Path, history: Path, made: Mapping[str, str]) -> None:
     report.mkdir(parents=True)
-    make_report(study, report, read_reports(history))
+    make_report(study, report, read_reports(history), made)

@@ -13,6 +13,7 @@ from probesteer.concepts.data import with_scenarios
 from probesteer.errors import InputError
 from probesteer.files.digests import file_digest
 from probesteer.files.seal import is_whole
+from probesteer.report.about import read_about
 from probesteer.report.differences import differences, first_few, text_differences
 from probesteer.report.history import HISTORY
 from probesteer.report.manifest import environment, marks, read_manifest
@@ -50,7 +51,7 @@ def verify_report(place: Path) -> Verified:
     with replica(root, manifest["results"]):
         again = report.relative_to(root) if report.is_relative_to(root) else ELSEWHERE
         try:
-            problems = recompute(study_of(manifest, report), again, report.parent / HISTORY)
+            problems = recompute(study_of(manifest, report), again, report.parent / HISTORY, read_about(report))
         except InputError as error:
             problems = [str(error)]
         made = {path: path for path in map(Path, manifest["results"]) if path.is_file() and not path.is_symlink()}

@@ -5,6 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+MOST_PANELS = 20  # models that a figure shows in full
+
+
+def bounds_of(column: str) -> list[str]:
+    """A column of an estimate, and those of its bounds."""
+    return [column, f"{column}_lower", f"{column}_upper"]
+
 
 def shown_success(success: pd.DataFrame, scorers: Sequence[str]) -> pd.DataFrame:
     """The rows of the report: the strict rule by the first scorer, the published one by its own scorer where it ran."""
@@ -56,12 +63,8 @@ def wide(long: pd.DataFrame, index: Sequence[str]) -> pd.DataFrame:
 
 def sceptic_table(council: pd.DataFrame, details: pd.DataFrame) -> pd.DataFrame:
     """Each model's AUROC beside what is left of it without the words, the form or a scenario, and the best surface baseline."""
-    kept = [
-        f"{name}{bound}"
-        for name in ("auroc", "ablated_auroc", "residualised_auroc")
-        for bound in ("", "_lower", "_upper")
-        if f"{name}{bound}" in council
-    ]
+    metrics = ("auroc", "ablated_auroc", "residualised_auroc")
+    kept = [name for metric in metrics for name in bounds_of(metric) if name in council]
     table = council[["model", "layer", *kept]].copy()
     surface = details[details["metric"] == "surface_auroc"].groupby("model")["estimate"].max()
     scenario = selected_details(details, council).query("metric == 'without_scenario'").groupby("model")["estimate"].min()

@@ -2,13 +2,27 @@
 
 from probesteer.study.cells import BASELINE_ARM, CALIBRATION_ARM, PROBE_ARM, PROMPTED_ARMS, Cell, steered_cells, unsteered_cells
 from probesteer.study.experiment import Study
+from probesteer.study.labels import FIGURE_TITLES, table_label
 from probesteer.study.load import load_study, parse_study
 from probesteer.study.model import Model
 from probesteer.study.options import EMBEDDINGS, alpha_label
-from probesteer.study.paths import CONCEPTS, DEMO, EVIDENCE, EXPLORER, MANIFEST, PAGE, SAVED, TABLES, Paths
+from probesteer.study.paths import (
+    ABOUT,
+    CONCEPTS,
+    DEMO,
+    EVIDENCE,
+    EXPLORER,
+    MANIFEST,
+    PAGE,
+    SAVED,
+    TABLES,
+    Paths,
+    figure_names,
+)
 from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, PairsSource, Resources, Sampling, Writing
 
 __all__ = [
+    "ABOUT",
     "BASELINE_ARM",
     "CALIBRATION_ARM",
     "CONCEPTS",
@@ -16,6 +30,7 @@ __all__ = [
     "EMBEDDINGS",
     "EVIDENCE",
     "EXPLORER",
+    "FIGURE_TITLES",
     "MANIFEST",
     "PAGE",
     "PROBE_ARM",
@@ -35,8 +50,10 @@ __all__ = [
     "Study",
     "Writing",
     "alpha_label",
+    "figure_names",
     "load_study",
     "parse_study",
     "steered_cells",
+    "table_label",
     "unsteered_cells",
 ]
