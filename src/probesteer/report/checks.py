@@ -40,6 +40,8 @@ class Check:
 
 
 CHECKS: list[Callable[[Evidence], Iterator[Check]]] = []
+ASKED: list[tuple[str, str, str, str]] = []
+"""Of each check its role, its name, the table that it reads and what it asks: for the documentation."""
 
 
 def check(role: str, name: str, table: str) -> Callable[[Rule], Callable[[Evidence], Iterator[Check]]]:
@@ -51,8 +53,8 @@ def check(role: str, name: str, table: str) -> Callable[[Rule], Callable[[Eviden
             for model, status, text in rule(evidence):
                 yield Check(role, name, model, status, text, table)
 
-        checks.role, checks.name, checks.table = role, name, table  # type: ignore[attr-defined]
         CHECKS.append(checks)
+        ASKED.append((role, name, table, " ".join(str(rule.__doc__).split())))
         return checks
 
     return register
