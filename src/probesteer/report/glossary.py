@@ -49,4 +49,4 @@ def outputs_text() -> str:
         parts.append(f"## {titles[name]}\n\n{header}| name | what it is |\n|---|---|\n{rows}\n")
     rows = "\n".join(f"| {role} | {name} | `{table}` | {asks} |" for role, name, table, asks in ASKED)
     parts.append(f"## Checks of the council\n\n| role | check | table | what it asks |\n|---|---|---|---|\n{rows}\n")
-    return "\n".join(parts) + "\n"
+    return "\n".join(parts)
