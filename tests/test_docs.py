@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,15 @@ def test_every_study_of_the_pages_is_one(monkeypatch):
                     if not {"blocks", "parameters_b"} <= set(model):
                         model["source"] = str(ORGANISMS / "llama")  # a folder that is there
                 assert parse_study(study, []).study
+
+
+def test_every_function_that_the_statistics_name_is_there():
+    for name in re.findall(r"\| `([a-z_.]+\.\w+)` \|", (ROOT / "docs/statistics.md").read_text()):
+        try:
+            assert import_module(f"probesteer.{name}")
+        except ModuleNotFoundError:
+            module, _, function = name.rpartition(".")
+            assert hasattr(import_module(f"probesteer.{module}"), function), name
 
 
 def write_blocks(page: Path, folder: Path) -> None:
