@@ -10,8 +10,10 @@ import argparse
 import json
 import os
 import re
+import shutil
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,10 +27,12 @@ from forged import finished
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from probesteer.files.digests import file_digest
+from probesteer.files.digests import digest, file_digest
 from probesteer.files.seal import BLANK, SEAL, seal
+from probesteer.report import verify
 from probesteer.report.verify import Verified, verify_report
 
+MADE = {"probes", "texts", "scores", "effects", "council"}  # folders of a study that are made again
 KINDS = {  # kind: patterns below results/<study>
     "table": ["council/tables/*.csv"],
     "figure": ["council/figures/*"],
@@ -159,6 +163,29 @@ def is_named(done: Verified, mutation: Mutation, kind: str) -> bool:
     return any(word in line for line in lines for word in mutation.names)
 
 
+def remembering(recompute: Callable[..., list[str]], folder: Path) -> Callable[..., list[str]]:
+    """`recompute`, whose results are kept in `folder` and used again where nothing that it reads is another."""
+    known: dict[str, list[str]] = {}
+
+    def again(study: Any, report: Path, *more: Any) -> list[str]:
+        found = [path for path in sorted(Path("results").rglob("*")) if path.is_file() and not MADE & set(path.parts)]
+        key = digest([study.digest(), *map(str, more), *(f"{path} {file_digest(path)}" for path in found)])
+        if key not in known:
+            known[key] = recompute(study, report, *more)
+            for path in (path for path in Path("results").rglob("*") if path.is_file() and not path.is_symlink()):
+                (folder / key / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, folder / key / path)
+            return known[key]
+        for path in (path for path in (folder / key).rglob("*") if path.is_file()):
+            place = path.relative_to(folder / key)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.unlink(missing_ok=True)
+            shutil.copyfile(path, place)
+        return known[key]
+
+    return again
+
+
 def campaign(study: Path, mutations: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Mutations of a finished study, kind by kind in turn, each undone before the next one."""
     rng = np.random.default_rng(seed)
@@ -185,9 +212,10 @@ def main() -> None:
     parser.add_argument("--mutations", type=int, default=1000)
     parser.add_argument("--copies", type=int, default=100)
     given = parser.parse_args()
-    with finished() as folder:
+    with finished() as folder, tempfile.TemporaryDirectory() as kept:
         study = folder / "results/small"
         alarms = sum(bool(verify_report(study).findings) for _ in range(given.copies))
+        verify.recompute = remembering(verify.recompute, Path(kept))
         rows = pd.DataFrame(campaign(study, given.mutations))
     print("| changed | mutations | found | file and value named | seals and digests forged, too |")
     print("|---|---|---|---|---|")

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def test_every_command_is_one_that_the_program_takes():
 
 def test_every_page_is_in_the_site_and_its_generated_page_is_up_to_date():
     site = re.findall(r"([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
-    assert sorted(site) == sorted(page.name for page in PAGES if page.parent.name == "docs")
+    assert sorted(site) == sorted(["options.md", "cluster.md", *(page.name for page in PAGES if page.parent.name == "docs")])
     assert (ROOT / "docs/outputs.md").read_text() == outputs_text(), "run `make docs`"
 
 
@@ -71,6 +72,15 @@ def test_every_study_of_the_pages_is_one(monkeypatch):
                     if not {"blocks", "parameters_b"} <= set(model):
                         model["source"] = str(ORGANISMS / "llama")  # a folder that is there
                 assert parse_study(study, []).study
+
+
+def test_every_function_that_the_statistics_name_is_there():
+    for name in re.findall(r"\| `([a-z_.]+\.\w+)` \|", (ROOT / "docs/statistics.md").read_text()):
+        try:
+            assert import_module(f"probesteer.{name}")
+        except ModuleNotFoundError:
+            module, _, function = name.rpartition(".")
+            assert hasattr(import_module(f"probesteer.{module}"), function), name
 
 
 def write_blocks(page: Path, folder: Path) -> None:

@@ -110,6 +110,17 @@ def test_samples_are_left_out_where_the_page_has_no_room_for_all():
     assert set(first_episodes(turns(), 10)["seed"]) == {0} and len(first_episodes(turns(), 10_000)) == 6
 
 
+def test_a_page_that_is_full_has_less_than_ten_megabytes():
+    rng = np.random.default_rng(0)
+    words = np.array(["".join(chr(97 + i) for i in rng.integers(26, size=rng.integers(2, 9))) for _ in range(20_000)])
+    often = 1 / np.arange(1, 20_001)  # as often as words are, after Zipf
+    own = texts(50)
+    drawn = np.array_split(rng.choice(words, MOST_BYTES // 6, p=often / often.sum()), len(own))
+    own = own.assign(text=[" ".join(part) for part in drawn])
+    assert own["text"].str.len().sum() > 0.9 * MOST_BYTES
+    assert len(page(ABOUT, parts_of({"llama": own}, {}, tables()))) < 10e6
+
+
 @needs_browser
 def test_texts_stand_side_by_side_and_there_is_no_complaint_and_no_request(at):
     tab = at()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,32 +39,23 @@ class Check:
     table: str
 
 
-class Checks(Protocol):
-    """A registered rule: whose it is, what it is called, and the table that it reads."""
-
-    role: str
-    name: str
-    table: str
-
-    def __call__(self, evidence: Evidence) -> Iterator[Check]: ...
+CHECKS: list[Callable[[Evidence], Iterator[Check]]] = []
+ASKED: list[tuple[str, str, str, str]] = []
+"""Of each check its role, its name, the table that it reads and what it asks: for the documentation."""
 
 
-CHECKS: list[Checks] = []
-
-
-def check(role: str, name: str, table: str) -> Callable[[Rule], Checks]:
+def check(role: str, name: str, table: str) -> Callable[[Rule], Callable[[Evidence], Iterator[Check]]]:
     """Make a rule one of the council's CHECKS, in the order of this file."""
 
-    def register(rule: Rule) -> Checks:
+    def register(rule: Rule) -> Callable[[Evidence], Iterator[Check]]:
         @wraps(rule)
         def checks(evidence: Evidence) -> Iterator[Check]:
             for model, status, text in rule(evidence):
                 yield Check(role, name, model, status, text, table)
 
-        registered = cast(Checks, checks)
-        registered.role, registered.name, registered.table = role, name, table
-        CHECKS.append(registered)
-        return registered
+        CHECKS.append(checks)
+        ASKED.append((role, name, table, " ".join(str(rule.__doc__).split())))
+        return checks
 
     return register
 

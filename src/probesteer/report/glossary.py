@@ -38,7 +38,7 @@ def meaning(column: str) -> str | None:
 
 def outputs_text() -> str:
     """The page of every output: files, tables, columns, metrics, checks and terms, as Markdown."""
-    from probesteer.report.sceptic import CHECKS  # not needed by the explorer
+    from probesteer.report.sceptic import ASKED  # not needed by the explorer
 
     titles = {"files": "Files", "terms": "Terms", "tables": "Tables", "metrics": "Metrics of details.csv", "columns": "Columns"}
     headers = {"files": "Below the folder that the study ran in.", "columns": BOUNDS_MEANING}
@@ -47,8 +47,6 @@ def outputs_text() -> str:
         rows = "\n".join(f"| `{key}` | {text.replace('|', chr(92) + '|')} |" for key, text in section.items())
         header = f"{headers[name]}\n\n" if name in headers else ""
         parts.append(f"## {titles[name]}\n\n{header}| name | what it is |\n|---|---|\n{rows}\n")
-    checks = "\n".join(
-        f"| {one.role} | {one.name} | `{one.table}` | {' '.join((one.__doc__ or '').split())} |" for one in CHECKS
-    )
-    parts.append(f"## Checks of the council\n\n| role | check | table | what it asks |\n|---|---|---|---|\n{checks}\n")
-    return "\n".join(parts) + "\n"
+    rows = "\n".join(f"| {role} | {name} | `{table}` | {asks} |" for role, name, table, asks in ASKED)
+    parts.append(f"## Checks of the council\n\n| role | check | table | what it asks |\n|---|---|---|---|\n{rows}\n")
+    return "\n".join(parts)

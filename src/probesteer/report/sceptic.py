@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probesteer.report.checks import CHECKS, Findings, beside, check, details_of, graded, noted
+from probesteer.report.checks import ASKED, CHECKS, Findings, beside, check, details_of, graded, noted
 from probesteer.report.evidence import Evidence
 from probesteer.study.options import EMBEDDINGS
 
-__all__ = ["CHECKS"]
+__all__ = ["ASKED", "CHECKS"]
 
 LEAKS = 0.1  # share of the test clusters
 GENERATOR_FAIR, GENERATOR_BAR = 0.6, 0.75  # AUROC of the generator's name alone
