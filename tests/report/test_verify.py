@@ -1,6 +1,7 @@
 """A finished study is what its report was made from, or the file and the value are named."""
 
 import csv
+import json
 import shutil
 
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ from probesteer.cli import main
 from probesteer.errors import InputError
 from probesteer.report.differences import differences, text_differences
 from probesteer.report.glossary import meaning, sections
+from probesteer.report.manifest import PARTS
 from probesteer.report.verify import verify_report
 from probesteer.study.paths import TABLES
 
@@ -47,6 +49,21 @@ def test_a_verified_study_is_left_as_it_was_and_a_finding_ends_with_exit_code_2(
     assert "results/small/council/tables/verdict.csv: row 1: model is 'llama2'; 'llama' is expected" in said
     verdict.write_bytes(before[verdict])
     assert {path: path.read_bytes() for path in study.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"results": 1}', "\\xff", "[" * 10**5])
+def test_what_is_no_manifest_is_said_in_a_line(tmp_path, capsys, text):
+    (tmp_path / "manifest.json").write_text(text)
+    assert main(["verify", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "not a manifest, or damaged" in said
+
+
+def test_a_manifest_names_no_file_outside_of_its_study(tmp_path):
+    outside = {part: {} for part in PARTS} | {"results": {"results/../../gone": "0"}}
+    (tmp_path / "manifest.json").write_text(json.dumps(outside))
+    with pytest.raises(InputError, match="not a manifest"):
+        verify_report(tmp_path)
 
 
 def test_what_is_no_report_or_is_not_where_it_ran_is_said(world: World, tmp_path):

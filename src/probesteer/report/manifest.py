@@ -20,11 +20,10 @@ from zlib import crc32
 from probesteer.errors import InputError
 from probesteer.files.cards import read_card, write_card
 from probesteer.files.digests import digest, file_digest
-from probesteer.files.seal import SEAL
 from probesteer.files.tables import read_table
 from probesteer.report.implied import Result, Shared, implied, implied_pairs
 from probesteer.study.experiment import Study
-from probesteer.study.paths import MANIFEST
+from probesteer.study.paths import MANIFEST, RESULTS
 
 PARTS = ("made", "report", "results", "kept", "marks")
 MARKED = ("detection", "forecasts", "doses")  # folders of a study
@@ -50,15 +49,19 @@ def write_manifest(study: Study, folder: Path, more: Sequence[Path] = ()) -> Non
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read the manifest of a report. Raises InputError."""
+    """Read the manifest of a report. Raises InputError, also for one that leads out of the results."""
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        manifest.pop(SEAL)
-        return {name: dict(manifest[name]) for name in PARTS}
+        found = {name: dict(manifest[name]) for name in PARTS}
+        texts = [*found["report"].items(), *found["results"].items(), *found["kept"].items()]
+        inside = [name for name, _ in texts if Path(name).is_relative_to(RESULTS)]
+        if any(type(one) is not str for pair in texts for one in pair) or any(".." in Path(name).parts for name in inside):
+            raise ValueError
+        return found
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; name the folder of a finished study, or of its report") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not a manifest, or damaged; `snakemake` writes the report again") from error
 
 
