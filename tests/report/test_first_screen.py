@@ -45,6 +45,8 @@ def test_models_of_which_the_same_is_said_are_one_group_and_many_are_counted():
     rows = pd.DataFrame([row(model=name) for name in ("a", "b")] + [row(model="c", detected="no", steerable="no")])
     said = "Kindness in a and b (2 of 3 models): detected, steerable and specific; in c: neither detected nor steerable."
     assert finding(rows, "Kindness") == said
+    read = rows.assign(steerable="not tested")
+    assert finding(read, "Kindness").endswith("(2 of 3 models): detected; in c: not detected; steering was not tested.")
     many = pd.DataFrame([row(model=f"m{number}") for number in range(100)])
     assert finding(many, "Kindness") == "Kindness in 100 of 100 models: detected, steerable and specific."
 
