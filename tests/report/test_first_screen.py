@@ -13,7 +13,7 @@ from probesteer.report.page import markdown_table, plain
 
 
 def row(**changes: object) -> dict:
-    sound = {"model": "m", "verdict": "GREEN", "detected": "yes", "steerable": "yes", "specific": "yes", "failed": 0}
+    sound = {"model": "m", "verdict": "GREEN", "detected": "yes", "steerable": "yes", "specific": "yes", "failed_checks": ""}
     return sound | {"rate_change": 0.6, "control_change": 0.2} | changes
 
 
@@ -21,7 +21,7 @@ def row(**changes: object) -> dict:
     ("changes", "said"),
     [
         ({}, "detected, steerable and specific"),
-        ({"verdict": "AMBER", "failed": 2}, "detected, steerable and specific, with checks that fail"),
+        ({"failed_checks": "PI: left-out scenarios"}, "detected, steerable and specific, with checks that fail"),
         ({"steerable": "in some scenarios"}, "detected, steerable in some scenarios and specific"),
         ({"specific": "no"}, "detected and steerable, but not shown to be specific"),
         (
@@ -32,7 +32,7 @@ def row(**changes: object) -> dict:
         ({"steerable": "no"}, "detected, not steerable"),
         ({"steerable": "not measurable"}, "detected, and steering cannot be measured"),
         ({"steerable": "not tested"}, "detected, steering not tested"),
-        ({"detected": "no", "steerable": "no", "failed": 9}, "neither detected nor steerable"),
+        ({"detected": "no", "steerable": "no", "failed_checks": "PI: detection criterion"}, "neither detected nor steerable"),
         ({"detected": "no", "steerable": "not measurable"}, "not detected, and steering cannot be measured"),
         ({"detected": "no"}, "not detected, but steerable, more than by directions of shuffled labels"),
     ],

@@ -73,7 +73,7 @@ def summary(tables: Tables) -> pd.DataFrame:
         read = council.loc[model]
         rows.append(
             {
-                **{name: judged[name] for name in ("model", "verdict", "detected", "steerable", "specific")},
+                **{name: judged[name] for name in ("model", "verdict", "detected", "steerable", "specific", "failed_checks")},
                 **{name: read[name] for name in ("layer", "auroc", "auroc_lower", "auroc_upper", "p_holm")},
                 **best_of(surface[surface["model"] == model] if len(surface) else surface),
                 **pushed(trends.get(model), tables),
@@ -161,7 +161,7 @@ def phrase(row: Any) -> str:
             said = f"detected, steerable{where} and specific"
         else:
             said = f"{'detected and' if read else 'not detected, but'} steerable{where}{unspecific(row)}"
-    sound = row.verdict == "GREEN" or not read or not row.failed
+    sound = not read or not row.failed_checks
     return said if sound else f"{said}, with checks that fail"
 
 
