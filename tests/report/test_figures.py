@@ -75,7 +75,9 @@ DRAW = {
     "cross_model_layers": lambda models: reading.cross_model_layers(detection(models), council(models)),
     "dose_response": lambda models: steering.dose_response(arms(models), rates(models), "separation"),
     "baseline_behaviour": lambda models: steering.baseline_behaviour(rates(models)),
-    "resistance_by_scenario": lambda models: steering.resistance_by_scenario(rates(models).query("alpha == 1"), rates(models)),
+    "resistance_by_scenario": lambda models: steering.resistance_by_scenario(
+        rates(models).query("alpha == 1").drop(columns="stuck"), rates(models)
+    ),
     "steering_by_layer": lambda models: steering.steering_by_layer(
         trends(models).drop(columns="flipped_largest"), trends(models)
     ),
