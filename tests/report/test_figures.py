@@ -1,10 +1,12 @@
 """Figures: one style, four files each, the same bytes for the same data; many models still fit."""
 
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 from probesteer.report.figures import reading, steering
 from probesteer.report.figures.style import DARK, INK, look, save, spread
@@ -73,7 +75,9 @@ DRAW = {
     "cross_model_layers": lambda models: reading.cross_model_layers(detection(models), council(models)),
     "dose_response": lambda models: steering.dose_response(arms(models), rates(models), "separation"),
     "baseline_behaviour": lambda models: steering.baseline_behaviour(rates(models)),
-    "resistance_by_scenario": lambda models: steering.resistance_by_scenario(rates(models).query("alpha == 1"), rates(models)),
+    "resistance_by_scenario": lambda models: steering.resistance_by_scenario(
+        rates(models).query("alpha == 1").drop(columns="stuck"), rates(models)
+    ),
     "steering_by_layer": lambda models: steering.steering_by_layer(
         trends(models).drop(columns="flipped_largest"), trends(models)
     ),
@@ -106,6 +110,16 @@ def test_four_files_and_the_same_bytes_for_the_same_data(name, tmp_path):
     assert any("m00" in (text.text or "") for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text"))
     assert "prefers-color-scheme: dark" in svg and f"fill: {INK}" in svg and DARK[INK] in svg
     assert len(pd.read_csv(tmp_path / "a" / f"{name}.csv")) == len(DRAW[name](2).data)
+
+
+def test_every_figure_stands_in_the_report_with_the_function_that_draws_it():
+    template = (ROOT / "src/probesteer/report/templates/report.md.j2").read_text()
+    called = dict(re.findall(r'figure\("(\w+)", "[^"]+", "([\w.]+)"', template))
+    assert set(called) == set(DRAW)
+    for name, function in called.items():
+        assert hasattr({"reading": reading, "steering": steering}[function.split(".")[0]], name) and function.endswith(
+            f".{name}"
+        )
 
 
 def test_no_two_of_the_models_shown_have_colour_and_marker_in_common():

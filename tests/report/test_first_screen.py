@@ -13,7 +13,7 @@ from probesteer.report.page import markdown_table, plain
 
 
 def row(**changes: object) -> dict:
-    sound = {"model": "m", "verdict": "GREEN", "detected": "yes", "steerable": "yes", "specific": "yes", "failed": 0}
+    sound = {"model": "m", "verdict": "GREEN", "detected": "yes", "steerable": "yes", "specific": "yes", "failed_checks": ""}
     return sound | {"rate_change": 0.6, "control_change": 0.2} | changes
 
 
@@ -21,7 +21,7 @@ def row(**changes: object) -> dict:
     ("changes", "said"),
     [
         ({}, "detected, steerable and specific"),
-        ({"verdict": "AMBER", "failed": 2}, "detected, steerable and specific, with checks that fail"),
+        ({"failed_checks": "PI: left-out scenarios"}, "detected, steerable and specific, with checks that fail"),
         ({"steerable": "in some scenarios"}, "detected, steerable in some scenarios and specific"),
         ({"specific": "no"}, "detected and steerable, but not shown to be specific"),
         (
@@ -32,7 +32,7 @@ def row(**changes: object) -> dict:
         ({"steerable": "no"}, "detected, not steerable"),
         ({"steerable": "not measurable"}, "detected, and steering cannot be measured"),
         ({"steerable": "not tested"}, "detected, steering not tested"),
-        ({"detected": "no", "steerable": "no", "failed": 9}, "neither detected nor steerable"),
+        ({"detected": "no", "steerable": "no", "failed_checks": "PI: detection criterion"}, "neither detected nor steerable"),
         ({"detected": "no", "steerable": "not measurable"}, "not detected, and steering cannot be measured"),
         ({"detected": "no"}, "not detected, but steerable, more than by directions of shuffled labels"),
     ],
@@ -45,6 +45,8 @@ def test_models_of_which_the_same_is_said_are_one_group_and_many_are_counted():
     rows = pd.DataFrame([row(model=name) for name in ("a", "b")] + [row(model="c", detected="no", steerable="no")])
     said = "Kindness in a and b (2 of 3 models): detected, steerable and specific; in c: neither detected nor steerable."
     assert finding(rows, "Kindness") == said
+    read = rows.assign(steerable="not tested")
+    assert finding(read, "Kindness").endswith("(2 of 3 models): detected; in c: not detected; steering was not tested.")
     many = pd.DataFrame([row(model=f"m{number}") for number in range(100)])
     assert finding(many, "Kindness") == "Kindness in 100 of 100 models: detected, steerable and specific."
 

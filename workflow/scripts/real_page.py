@@ -14,6 +14,7 @@ from probesteer.study import load_study
 
 COUNCIL = Path("results/real/council")
 PAGE, PICTURES = Path("docs/real.md"), Path("docs/real")
+SHOWN_FIGURES = ["auroc_by_layer", "dose_response"]
 SHOWN = 300  # characters of an example
 KEPT = ("model", "layer", "auroc", "dprime", "p_holm", "above_embeddings", "above_control_concept", "out_of_scenario_auroc")
 BOUNDS = ("lower", "upper")
@@ -45,7 +46,8 @@ def main() -> None:
     )
     PICTURES.mkdir(exist_ok=True)
     for picture in (COUNCIL / "figures").glob("*.png"):
-        shutil.copy(picture, PICTURES / picture.name)
+        if picture.stem in SHOWN_FIGURES:
+            shutil.copy(picture, PICTURES / picture.name)
     PAGE.write_text(text, encoding="utf-8")
 
 

@@ -14,6 +14,7 @@ from probesteer.study.experiment import Study
 Tables = Mapping[str, pd.DataFrame]
 ICONS = {"GREEN": "\N{HEAVY CHECK MARK}", "AMBER": "\N{BLACK UP-POINTING TRIANGLE}", "RED": "\N{HEAVY MULTIPLICATION X}"}
 WORST = {FAIL: 0, WARN: 1}  # order of checks; what passed comes last
+UNTESTED = ", steering not tested"
 MOST_NAMES = 4  # of models in the sentence; more are counted
 JUDGES = {
     "grammar": "a grammar that knows what these organisms can say",
@@ -72,7 +73,7 @@ def summary(tables: Tables) -> pd.DataFrame:
         read = council.loc[model]
         rows.append(
             {
-                **{name: judged[name] for name in ("model", "verdict", "detected", "steerable", "specific")},
+                **{name: judged[name] for name in ("model", "verdict", "detected", "steerable", "specific", "failed_checks")},
                 **{name: read[name] for name in ("layer", "auroc", "auroc_lower", "auroc_upper", "p_holm")},
                 **best_of(surface[surface["model"] == model] if len(surface) else surface),
                 **pushed(trends.get(model), tables),
@@ -124,11 +125,12 @@ def counted(checks: pd.DataFrame, model: str) -> dict[str, int]:
 
 def finding(rows: pd.DataFrame, concept: str) -> str:
     """What was found, in one sentence: the models of which the same is said together, the best first."""
+    untested = bool((rows["steerable"] == NOT_TESTED).all())
     groups: dict[str, list[str]] = {}
     for row in rows.itertuples():
-        groups.setdefault(phrase(row), []).append(row.model)
+        groups.setdefault(phrase(row).replace(UNTESTED, "" if untested else UNTESTED), []).append(row.model)
     parts = [f"in {named(models, len(rows))}: {what}" for what, models in groups.items()]
-    return f"{concept} {'; '.join(parts)}."
+    return f"{concept} {'; '.join([*parts, *['steering was not tested'] * untested])}."
 
 
 def named(models: Sequence[str], of: int) -> str:
@@ -148,7 +150,7 @@ def phrase(row: Any) -> str:
     """What is said of a model: whether it is detected, whether a push along it steers, and what speaks against both."""
     read = row.detected == YES
     if row.steerable == NOT_TESTED:
-        said = "detected, steering not tested" if read else "not detected, steering not tested"
+        said = f"{'detected' if read else 'not detected'}{UNTESTED}"
     elif row.steerable == NOT_MEASURABLE:
         said = f"{'detected' if read else 'not detected'}, and steering cannot be measured"
     elif row.steerable == NO:
@@ -159,7 +161,7 @@ def phrase(row: Any) -> str:
             said = f"detected, steerable{where} and specific"
         else:
             said = f"{'detected and' if read else 'not detected, but'} steerable{where}{unspecific(row)}"
-    sound = row.verdict == "GREEN" or not read or not row.failed
+    sound = not read or not row.failed_checks
     return said if sound else f"{said}, with checks that fail"
 
 

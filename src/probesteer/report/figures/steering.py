@@ -166,9 +166,9 @@ def behavioural_correlation(correlation: pd.DataFrame) -> Drawn:
     Over all texts, and within scenarios; columns model, author (who wrote the texts), texts, block, scope, pearson.
     """
     scopes = {"overall": look(0), "within scenarios": look(1)}
-    data = correlation[correlation["scope"].isin(list(scopes)) & correlation["model"].isin(first_models(correlation))]
+    data = correlation[correlation["scope"].isin(list(scopes))]
     keys = ["model", "author", "texts", "block"]
-    groups = data[keys].drop_duplicates().reset_index(drop=True)
+    groups = data.loc[data["model"].isin(first_models(data)), keys].drop_duplicates().reset_index(drop=True)
     figure = Figure(figsize=(WIDTH, 1.1 + 0.32 * len(groups)), layout="constrained")
     axis = figure.subplots()
     axis.axvline(0, color=SOFT, linewidth=0.8, linestyle=":")
