@@ -1,6 +1,7 @@
 # The report: verifies that everything was made from what the study says, joins what the stages wrote, and judges it.
 
-FIGURES = ["auroc_by_layer"] + (["dose_response"] if STUDY.steered else []) + (["agreement"] if STUDY.compared else [])
+FIGURES = ["auroc_by_layer"] + (["dose_response"] if STUDY.steered else [])
+FIGURES += ["agreement"] * STUDY.compared + ["transfer"] * STUDY.compare.transfer + ["causes"] * STUDY.compare.causes
 
 
 rule aggregate:
@@ -11,6 +12,7 @@ rule aggregate:
         [PATHS.effects(model.name, EFFECTS[0]) for model in STUDY.steered],
         [PATHS.forecast(model.name) for model in STUDY.steered],
         [path for model in STUDY.models for path in STUDY.comparisons(model)],
+        [PATHS.compared(model.name, "causes") for model in STUDY.models if STUDY.compare.causes],
     output:
         # `update`: the last good report stays until the new one is whole.
         study=update(PATHS.report / studies.SAVED),

@@ -21,8 +21,9 @@ EFFECTS = [  # per steered model
     "success",
     "examples",
 ]
+CORPUS_TABLES = ["corpus", "twin", "twin_pairs", "gradients"]  # per model, where directions are carried
 TABLES = ["models", "data", "detection", "selection", "details", "council", "forecast", "doses", *EFFECTS, "cells", "cost"]
-TABLES += ["agreement", "emergence"]
+TABLES += ["agreement", "emergence", "independence", "transfer", "foretold", "causes"]
 TABLES += ["checks", "verdict", "published", "reassessment"]  # of the report
 SAVED, EVIDENCE, PAGE = "study.json", "evidence.json", "report.html"  # in the report's folder
 
