@@ -49,7 +49,8 @@ def corpora_inputs(study: Study) -> dict[str, dict[str, dict[str, Any]]]:
         read = {"numerics": activations.NUMERICS, "model": card["digest"], "corpus": texts, **reading}
         asked = {"system": concept.system_prompts.neutral, "chat_template": card["chat_template"], "prompts": concept.prompts()}
         cache, twin = cache_inputs(card, pairs, study), {"twin": NUMERICS}
-        odds = {"numerics": NUMERICS, "cache": cache, "asked": digest(asked), **corpus_settings(study, model)}
+        odds = {"numerics": NUMERICS, "cache": cache, "asked": digest(asked), "blocks": candidate_layers(study, model)}
+        odds |= corpus_settings(study, model)
         found[model.name] = {"corpus": read, "twin": read | twin, "twin_pairs": cache | twin, "gradients": odds}
     return found
 

@@ -117,12 +117,8 @@ def write_activations(
     cut: list[int] = []
 
     def cost() -> dict[str, float]:
-        return {
-            "seconds": time.monotonic() - loaded,
-            "load_seconds": loaded - started,
-            "peak_memory_mb": peak_memory_mb(),
-            "cut_texts": sum(cut),
-        }
+        seconds = {"seconds": time.monotonic() - loaded, "load_seconds": loaded - started}
+        return {**seconds, "peak_memory_mb": peak_memory_mb(), "cut_texts": sum(cut)}
 
     def counted(window: Captured) -> Captured:
         cut.append(window.cut)
