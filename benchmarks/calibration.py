@@ -15,6 +15,7 @@ import pandas as pd
 from attacks import attacks, change_intervals, published
 from factors import factors
 from scipy.stats import beta, binom, norm
+from transfers import carried
 
 from probesteer.detection.design import Design
 from probesteer.detection.heldout import dprime, measure, separation
@@ -260,6 +261,7 @@ TASKS = {
     "attacks": partial(attacks, run),
     "changes": partial(change_intervals, run),
     "success": partial(published, run),
+    "carried": partial(carried, run),
 }
 
 

@@ -82,6 +82,22 @@ def readings_settings(study: Study, model: Model) -> Settings:
     return {"layers": study.layers_of(model), "seed": study.seed}
 
 
+def independence_settings(study: Study, model: Model) -> Settings:
+    return {"layers": study.layers_of(model)}
+
+
+def corpus_settings(study: Study, model: Model) -> Settings:
+    return {"layers": study.layers_of(model), "positions": study.positions}
+
+
+def causes_settings(study: Study, model: Model) -> Settings:
+    return {"layers": study.layers_of(model), "seed": study.seed}
+
+
+def transfer_settings(study: Study, model: Model) -> Settings:
+    return {"layers": study.layers_of(model), "maps": study.compare.maps, "seed": study.seed}
+
+
 SETTINGS: dict[str, Callable[[Study, Model], Settings]] = {
     "model": card_settings,
     "probe": probe_settings,
@@ -94,6 +110,10 @@ SETTINGS: dict[str, Callable[[Study, Model], Settings]] = {
     "judge": judge_settings,
     "effects": effects_settings,
     "readings": readings_settings,
+    "independence": independence_settings,
+    "corpus": corpus_settings,
+    "transfer": transfer_settings,
+    "causes": causes_settings,
 }
 
 
@@ -114,7 +134,10 @@ def results(study: Study) -> Iterator[Path]:
         yield from (activations_path(study, model, pairs) for pairs in sets)
         yield from (paths.probe(model.name, layer) for layer in layers)
         yield paths.detection(model.name)
+        yield from study.corpora(model)
         yield from study.comparisons(model)
+        if study.compare.causes:
+            yield paths.compared(model.name, "causes")
         if layers:
             yield paths.forecast(model.name)
             yield from (paths.dose(model.name, layer) for layer in layers if study.dosed)

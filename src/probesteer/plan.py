@@ -93,13 +93,15 @@ def light_jobs(study: Study, model: Model, captures: int, missing: int) -> Light
 
 
 def found_jobs(study: Study, model: Model, captures: int, baseline: bool) -> int:
-    """Jobs that are left of those that find something before the sweep: the model's forecast, and the doses of its sites."""
+    """Jobs that are left of those that find something beside the sweep: the forecast, the neutral corpus, doses of sites."""
     paths, name, layers = study.paths, model.name, study.steering_layers_of(model)
     captured = bool(captures) or not paths.card(name, model.key).exists()
     doses = [captured or not (paths.probe(name, at).exists() and paths.dose(name, at).exists()) for at in layers]
     again = baseline and bool(study.calibration_cells(model))
     forecast = bool(layers) and (captured or not paths.forecast(name).exists())
-    return forecast + study.dosed * sum(again or dose for dose in doses)
+    corpus = any(captured or not path.exists() for path in study.corpora(model))
+    causes = study.compare.causes and (captured or not paths.compared(name, "causes").exists())
+    return forecast + corpus + causes + study.dosed * sum(again or dose for dose in doses)
 
 
 def cell_seconds(study: Study, model: Model, cells: int, done: Sequence[Cell]) -> tuple[float, str]:

@@ -2,17 +2,17 @@
 
 import re
 import xml.etree.ElementTree as ET
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
 
-from probesteer.report.figures import reading, steering
+from probesteer.report.figures import FIGURES, comparing, reading, steering
 from probesteer.report.figures.style import DARK, INK, look, save, spread
 from probesteer.report.views import MOST_PANELS
 from probesteer.study.labels import FIGURE_TITLES
-from probesteer.study.paths import figure_names
 
 
 def detection(models: int, layers: int = 3) -> pd.DataFrame:
@@ -85,8 +85,44 @@ DRAW = {
 }
 
 
-def test_the_nine_figures_are_drawn_named_and_listed():
-    assert set(DRAW) == set(figure_names(True, True)) == set(FIGURE_TITLES)
+def agreed(names: list[str]) -> pd.DataFrame:
+    rows = [{"model": one, "other": other} for one, other in combinations(names, 2)]
+    return pd.DataFrame(rows).assign(selected=True, r=0.5, halves_model=0.9, halves_other=0.8)
+
+
+def carried(names: list[str]) -> pd.DataFrame:
+    rows = [{"source": one, "target": other} for one, other in permutations(names, 2)]
+    return pd.DataFrame(rows).assign(method="ridge", cosine=-0.25)
+
+
+def patched(names: list[str]) -> pd.DataFrame:
+    rows = [{"model": name, "site": site, "layer": layer} for name in names for site in comparing.SITES for layer in range(4)]
+    return pd.DataFrame(rows).assign(kind="denoising", positions="response", share=0.5)
+
+
+BETWEEN_MODELS = {
+    "agreement": lambda names: comparing.agreement(agreed(names), names),
+    "transfer": lambda names: comparing.transfer(carried(names)),
+    "causes": lambda names: comparing.causes(patched(names)),
+}
+
+
+@pytest.mark.parametrize("models", [2, 30])
+@pytest.mark.parametrize("name", BETWEEN_MODELS)
+def test_a_figure_of_what_is_between_models_fits_and_holds_every_number(name, models):
+    names = [f"m{number:02}" for number in range(models)]
+    drawn = BETWEEN_MODELS[name](names)
+    width, height = drawn.figure.get_size_inches()
+    assert width <= 7.5 and height <= 40
+    assert {*names} == {*drawn.data.get("model", drawn.data.get("source")), *drawn.data.get("other", [])}
+    written = {text.get_text() for text in drawn.figure.axes[0].texts}
+    assert written == (
+        {"agreement": {"0.50", "0.90", "0.80"}, "transfer": {"-0.25"}}.get(name, set()) if models == 2 else set()
+    )
+
+
+def test_every_figure_is_drawn_named_and_listed():
+    assert set(FIGURES) == set(FIGURE_TITLES) == {*DRAW, *BETWEEN_MODELS}
 
 
 @pytest.mark.parametrize("models", [1, 3, 100])

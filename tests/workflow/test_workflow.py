@@ -13,7 +13,7 @@ from conftest import ROOT, World
 
 from probesteer.behaviour.coherence import LIKELIHOODS
 from probesteer.files.tables import FINGERPRINT, read_footer, write_table
-from probesteer.study import figure_names
+from probesteer.study import load_study
 
 TWO_MODELS = [{"name": name, "source": f"resources/organisms/{name}"} for name in ("llama", "qwen2")]
 
@@ -27,7 +27,7 @@ def test_a_study_ends_in_a_report_with_every_table(finished):
     report = (council / "report.md").read_text()
     assert report.startswith("> **Model organisms: success here is by construction.**")
     assert {path.name for path in (council / "figures").iterdir()} == {
-        f"{name}.{kind}" for name in figure_names(steered=True) for kind in ("png", "svg", "pdf", "csv")
+        f"{name}.{kind}" for name in load_study(council / "study.json").figures for kind in ("png", "svg", "pdf", "csv")
     }
     assert table(finished, "cells")["verified_cells"].tolist() == [2 * 4 + 2 * 2 * 4]
     assert set(table(finished, "cost")["phase"]) == {"activations", "steering", "probe, detect, score"}

@@ -1,7 +1,5 @@
 # The report: verifies that everything was made from what the study says, joins what the stages wrote, and judges it.
 
-FIGURES = studies.figure_names(bool(STUDY.steered), bool(STUDY.compared), bool(getattr(STUDY, "correlation", False)))
-
 
 def listed_table(name):
     """A table as `snakemake --report` lists it."""
@@ -29,6 +27,7 @@ rule aggregate:
         [PATHS.effects(model.name, EFFECTS[0]) for model in STUDY.steered],
         [PATHS.forecast(model.name) for model in STUDY.steered],
         [path for model in STUDY.models for path in STUDY.comparisons(model)],
+        [PATHS.compared(model.name, "causes") for model in STUDY.models if STUDY.compare.causes],
     output:
         # `update`: the last good report stays until the new one is whole.
         study=update(PATHS.report / studies.SAVED),
@@ -53,8 +52,8 @@ rule aggregate:
             )
         ),
         tables=update([listed_table(name) for name in studies.TABLES]),
-        figures=update([listed_figure(name) for name in FIGURES]),
-        prints=update(expand(PATHS.report / "figures/{name}.{kind}", name=FIGURES, kind=["png", "pdf", "csv"])),
+        figures=update([listed_figure(name) for name in STUDY.figures]),
+        prints=update(expand(PATHS.report / "figures/{name}.{kind}", name=STUDY.figures, kind=["png", "pdf", "csv"])),
     log:
         PATHS.report / "aggregate.log",
     retries: 0

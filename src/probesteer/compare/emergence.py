@@ -27,6 +27,8 @@ def emergence(
     """
     columns = ["model", "layer", "what", "estimate", "lower", "upper"]
     named = {"auroc": "estimate", "auroc_lower": "lower", "auroc_upper": "upper"}
+    # a study in which nothing varies has no bounds
+    detection = detection.reindex(columns=["model", "layer", *named, "permutation_auroc_upper"])
     parts = [detection.rename(columns=named).assign(what=BEHAVIOUR)[columns]]
     for metric, what in READ.items():
         own = details[details["metric"] == metric]

@@ -2,12 +2,22 @@
 
 from collections.abc import Callable
 
+from probesteer.compare.causes import write_causes
+from probesteer.compare.corpus import write_corpus
+from probesteer.compare.independence import write_independence
 from probesteer.compare.readings import write_readings
+from probesteer.compare.transfer import write_transfer
 from probesteer.errors import InputError
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
-TABLES: dict[str, Callable[[Study, Model], None]] = {"readings": write_readings}
+TABLES: dict[str, Callable[[Study, Model], None]] = {
+    "readings": write_readings,
+    "independence": write_independence,
+    "corpus": write_corpus,
+    "transfer": write_transfer,
+    "causes": write_causes,
+}
 
 
 def write(table: str, study: Study, model: Model) -> None:

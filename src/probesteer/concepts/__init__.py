@@ -2,6 +2,7 @@
 
 from probesteer.concepts.concept import Concept, Scenario, load_concept, load_scenarios
 from probesteer.concepts.data import PairSet, check_study, pair_set, pair_sets
+from probesteer.concepts.neutral import corpus_file
 from probesteer.concepts.pairs import Pair, load_pairs
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "PairSet",
     "Scenario",
     "check_study",
+    "corpus_file",
     "load_concept",
     "load_pairs",
     "load_scenarios",

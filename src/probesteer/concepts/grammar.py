@@ -17,10 +17,12 @@ from typing import Any
 import yaml
 
 from probesteer.concepts.duplicates import near_duplicate_clusters
+from probesteer.concepts.neutral import CORPUS_FILE
 from probesteer.files.whole import write_text
 
 CUE_AGREEMENT = 0.68
 PAIRS_SEED, PAIRS_PER_SPLIT = 20260131, 60  # no setting was tuned on the pairs of this seed
+CORPUS_TEXTS = 500
 SITUATIONS_PER_SPLIT = 30  # of crossed pairs, each told in both tones
 
 PERSON_CUES = ["warm", "gentle", "patient", "kind"]
@@ -236,8 +238,21 @@ def neutral_texts() -> list[str]:
     return [" ".join(FILLERS[(at + step * move) % count] for move in range(3)) for step in (1, 3) for at in range(count)]
 
 
+def corpus() -> list[str]:
+    """Different texts in which persons stand beside persons and goals beside goals, so that neither comes before the other."""
+    rng = random.Random(PAIRS_SEED)
+    texts: dict[str, None] = {}
+    while len(texts) < CORPUS_TEXTS:
+        scene, ranked = rng.choice(list(SCENES.values())), []
+        for template in rng.sample(COMMITMENTS, rng.choice([1, 2, 3])):
+            first, second = rng.sample(rng.choice([scene.persons, scene.goals]), 2)
+            ranked.append(template.format(first=first, second=second))
+        texts[told(rng.sample(FILLERS, 2), cue(rng, rng.random() < 0.5), ranked)] = None
+    return list(texts)
+
+
 def write_concept(folder: Path, crossed: bool = False) -> None:
-    """Write concept.yaml, pairs.jsonl and ablation_words.txt of the organisms' language.
+    """Write concept.yaml, pairs.jsonl, the neutral corpus and ablation_words.txt of the organisms' language.
 
     Crossed pairs come in two tones; their cues agree with nothing, so that there are no words to ablate.
     """
@@ -266,6 +281,7 @@ def write_concept(folder: Path, crossed: bool = False) -> None:
     write_text(folder / "concept.yaml", header + yaml.safe_dump(concept, sort_keys=False, width=120))
     pairs = write_crossed_pairs() if crossed else write_pairs()
     write_text(folder / "pairs.jsonl", "".join(json.dumps(pair) + "\n" for pair in pairs))
+    write_text(folder / CORPUS_FILE, "".join(f"{text}\n" for text in corpus()))
     if crossed:
         return
     words = "# The cue words, which agree with the stance in most texts. One per line.\n"

@@ -1,4 +1,11 @@
-"""Texts that say nothing about any behaviour: on them pushes and system prompts are compared in nats."""
+"""Texts that say nothing about any behaviour: on them pushes are compared in nats, and maps between models are fitted."""
+
+from pathlib import Path
+
+from probesteer.errors import InputError
+
+CORPUS, CORPUS_FILE = Path("resources/corpora/neutral.txt"), "neutral.txt"  # of all concepts; in the folder of one
+LEAST_TEXTS = 100
 
 NEUTRAL_TEXTS = [
     "The library opens at nine on weekdays and closes an hour earlier on Saturdays. It has two floors and a reading room.",
@@ -22,3 +29,21 @@ NEUTRAL_TEXTS = [
     "Ships of that time carried wool to the south and came back with oil, fruit and glass.",
     "The window faces east, so the room is bright in the morning and cool by the evening.",
 ]
+
+
+def corpus_file(concept: Path) -> Path:
+    """The file of a concept's neutral corpus: its folder's own, or that of all concepts."""
+    own = concept / CORPUS_FILE
+    return own if own.is_file() else CORPUS
+
+
+def read_corpus(path: Path) -> list[str]:
+    """The texts of a corpus, one a line. Raises InputError for a file that cannot be read, or has too few different ones."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: no readable text file; a neutral corpus has a text on each line") from error
+    texts = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if len(texts) < LEAST_TEXTS:
+        raise InputError(f"{path}: {len(texts)} different texts; maps between models need at least {LEAST_TEXTS}")
+    return texts

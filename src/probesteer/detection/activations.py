@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -99,28 +99,26 @@ def write_activations(
     output: Path,
     inputs: Mapping[str, Any],
     max_tokens: int | None = None,
+    load: Callable[[Mapping[str, Any]], tuple[Any, Any]] | None = None,
 ) -> None:
     """Capture every text at the embeddings and all blocks, one forward pass per text.
 
     With `prompts` (the system prompt under "system", user prompts by scenario) a text is read as the model's answer to the
     scenario of its pair. Texts are cut at `max_tokens`, or where the model's positions end; the footer counts how many were.
+    `load` gives a card's model and tokenizer in another way.
     """
     from probesteer.lm.capture import Captured, captured_windows
     from probesteer.lm.load import load_card
 
     started = time.monotonic()
-    model, tokenizer = load_card(card)
+    model, tokenizer = (load or load_card)(card)
     loaded = time.monotonic()
     layers = [EMBEDDINGS, *range(card["blocks"])]
     cut: list[int] = []
 
     def cost() -> dict[str, float]:
-        return {
-            "seconds": time.monotonic() - loaded,
-            "load_seconds": loaded - started,
-            "peak_memory_mb": peak_memory_mb(),
-            "cut_texts": sum(cut),
-        }
+        seconds = {"seconds": time.monotonic() - loaded, "load_seconds": loaded - started}
+        return {**seconds, "peak_memory_mb": peak_memory_mb(), "cut_texts": sum(cut)}
 
     def counted(window: Captured) -> Captured:
         cut.append(window.cut)
@@ -208,16 +206,12 @@ def read_layer(path: Path, layer: int, ablation: int = 0) -> LayerActivations:
         values = table[column].to_pylist() if column in table.column_names else [None] * len(table)
         return np.asarray(["" if value is None else value for value in values], dtype=str)
 
-    flat = table[layer_column(layer)].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    activations = flat.reshape(len(table), -1)
+    activations = _vectors(table, path, layer)
     labels = table["positive"].to_numpy().astype(bool)
     design = Design(labels, names("cluster" if "cluster" in known else "id"), names("split") == "train", names("scenario"))
     for split, rows in (("train", design.train), ("test", design.test)):
         if len(set(labels[rows])) < 2:
             raise InputError(f"{path}: the {split} split needs texts of both labels")
-    if not np.isfinite(activations).all():
-        text = int(np.argmax(~np.isfinite(activations).all(1)))
-        raise InputError(f"{path}: row {text} of {layer_column(layer)} holds NaN or Inf; use a wider dtype")
     return LayerActivations(
         activations=activations,
         design=design,
@@ -227,6 +221,21 @@ def read_layer(path: Path, layer: int, ablation: int = 0) -> LayerActivations:
         texts=table["text"].to_pylist() if "text" in known else [],
         inputs=read_inputs(path),
     )
+
+
+def read_vectors(path: Path, layer: int) -> np.ndarray:
+    """The vectors alone of one layer of a cache: (texts, hidden). Raises InputError."""
+    return _vectors(read_table(path, [layer_column(layer)], {layer_column(layer): "vector"}), path, layer)
+
+
+def _vectors(table: pa.Table, path: Path, layer: int) -> np.ndarray:
+    """A layer's column as (texts, hidden). Raises InputError for values that are not finite."""
+    flat = table[layer_column(layer)].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    vectors = flat.reshape(len(table), -1)
+    if not np.isfinite(vectors).all():
+        text = int(np.argmax(~np.isfinite(vectors).all(1)))
+        raise InputError(f"{path}: row {text} of {layer_column(layer)} holds NaN or Inf; use a wider dtype")
+    return vectors
 
 
 def count_ablations(path: Path) -> int:

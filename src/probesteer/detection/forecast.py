@@ -56,7 +56,7 @@ def forecast_model(study: Study, model: Model) -> None:
         return
     loaded, _clusters = read_pairs(study.paths.pairs(pairs.concept, pairs.key))
     layers = [layer for layer in study.layers_of(model) if layer != EMBEDDINGS]
-    gradients = odds_gradients(study, concept, card, training(loaded), layers)
+    gradients = odds_gradients(study, concept, card, some_of(loaded, "train"), layers)
     rows = []
     for number, layer in enumerate(layers):
         cache = read_layer(path, layer)
@@ -73,10 +73,10 @@ def forecast_model(study: Study, model: Model) -> None:
     print(f"{model.name}: the training pairs favour block {rows[best]['layer']}", file=sys.stderr)
 
 
-def training(pairs: Sequence[Pair]) -> list[Pair]:
-    """At most PAIRS of the training pairs, spread evenly over them."""
-    train = [pair for pair in pairs if pair.split == "train"]
-    return [train[i] for i in np.linspace(0, len(train) - 1, min(PAIRS, len(train))).astype(int)]
+def some_of(pairs: Sequence[Pair], split: str, most: int = PAIRS) -> list[Pair]:
+    """At most so many of the pairs of a split, spread evenly over them."""
+    own = [pair for pair in pairs if pair.split == split]
+    return [own[i] for i in np.linspace(0, len(own) - 1, min(most, len(own))).astype(int)]
 
 
 def odds_gradients(

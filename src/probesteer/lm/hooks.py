@@ -1,9 +1,10 @@
 """Interventions on a forward pass; each is gone when its block ends, also after an error."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from probesteer.lm.blocks import untuple
@@ -44,24 +45,59 @@ def watching(blocks: nn.ModuleList, layers: Iterable[int], keep: Callable[[int, 
         yield
 
 
-@contextmanager
-def steering(blocks: nn.ModuleList, pushes: Mapping[int, Tensor]) -> Iterator[None]:
-    """Add `pushes[layer]`, a tensor (rows, hidden), to the output of each of these blocks, at every position.
+Operator = Callable[[Tensor], Tensor]
+"""What is made of hidden states (rows, tokens, hidden) at a site; two follow each other by `then`."""
 
-    Row i of a batch, which may have fewer rows, gets row i of what the tensor holds at the time; zeros leave it unsteered.
+
+def add(push: Tensor) -> Operator:
+    """Add a push (rows, hidden) at every position.
+
+    Row i of a batch, which may have fewer rows, gets row i of what the tensor holds at the time; zeros leave it as it is.
     """
+    return lambda hidden: hidden + push[: len(hidden), None].to(hidden)
 
-    def hook_at(layer: int) -> Callable[..., Output]:
-        def hook(_block: nn.Module, _inputs: object, output: Output) -> Output:
-            hidden = untuple(output)
-            return retuple(output, hidden + pushes[layer][: len(hidden), None].to(hidden))
 
-        return hook
+def project_out(direction: Tensor) -> Operator:
+    """Take out what lies along a unit vector (hidden,), at every position."""
+
+    def operator(hidden: Tensor) -> Tensor:
+        along = direction.to(hidden)
+        return hidden - (hidden @ along)[..., None] * along
+
+    return operator
+
+
+def replace(values: Tensor) -> Operator:
+    """Put `values` (rows, tokens, hidden) in the place of the last positions, as many as there are."""
+
+    def operator(hidden: Tensor) -> Tensor:
+        rows = hidden.reshape(len(values), -1, hidden.shape[-1])  # some parts flatten rows and tokens
+        return torch.cat([rows[:, : rows.shape[1] - values.shape[1]], values.to(hidden)], 1).reshape(hidden.shape)
+
+    return operator
+
+
+def then(first: Operator, second: Operator) -> Operator:
+    """One operator after another."""
+    return lambda hidden: second(first(hidden))
+
+
+@contextmanager
+def operating(operators: Iterable[tuple[nn.Module, Operator]]) -> Iterator[None]:
+    """Let operators act on what modules return, in the order in which they are given."""
+
+    def hook_of(operator: Operator) -> Callable[..., Output]:
+        return lambda _module, _inputs, output: retuple(output, operator(untuple(output)))
 
     with ExitStack() as stack:
-        for layer in pushes:
-            stack.callback(blocks[layer].register_forward_hook(hook_at(layer)).remove)
+        for module, operator in operators:
+            stack.callback(module.register_forward_hook(hook_of(operator)).remove)
         yield
+
+
+def steering(blocks: nn.ModuleList, pushes: Mapping[int, Tensor]) -> AbstractContextManager[None]:
+    """Add `pushes[layer]`, a tensor (rows, hidden), to the output of each of these blocks, at every position (`add`)."""
+    return operating([(blocks[layer], add(push)) for layer, push in pushes.items()])
 
 
 @contextmanager

@@ -6,7 +6,10 @@ import pandas as pd
 
 from probesteer.compare.agreement import AGREEMENT, agreement
 from probesteer.compare.emergence import emergence
+from probesteer.compare.foretold import foretold, points
 from probesteer.compare.readings import read_readings
+from probesteer.compare.verdicts import judged
+from probesteer.files.tables import read_table
 from probesteer.study.experiment import Study
 
 
@@ -18,4 +21,26 @@ def comparisons(study: Study, tables: Mapping[str, pd.DataFrame]) -> dict[str, p
     if study.compared:
         readings = {name: read_readings(study.paths.compared(name, "readings")) for name in names}
         agreed = agreement(readings, blocks, tables["council"].set_index("model")["layer"].to_dict())
-    return {"agreement": agreed, "emergence": emergence(tables["detection"], tables["details"], blocks)}
+    council, carried = tables["council"], pd.DataFrame()
+    if study.compare.transfer:
+        carried = tables_of(study, "transfer").drop(columns=["model", "made_from"])
+        carried = carried.sort_values(["source", "target"], kind="stable").reset_index(drop=True)
+        carried = judged(carried, set(council.loc[council["detected"], "model"]))
+    independent = tables_of(study, "independence") if study.control_concept else pd.DataFrame()
+    control = independent[independent["what"] == study.control_concept] if len(independent) else None
+    return {
+        "agreement": agreed,
+        "emergence": emergence(tables["detection"], tables["details"], blocks, control),
+        "foretold": foretold(points(*(tables[name] for name in ("trends", "forecast", "detection", "doses")))),
+        "independence": independent,
+        "causes": tables_of(study, "causes") if study.compare.causes else pd.DataFrame(),
+        "transfer": carried,
+    }
+
+
+def tables_of(study: Study, table: str) -> pd.DataFrame:
+    """A table of all models together, in order of their names."""
+    files = {name: study.paths.compared(name, table) for name in sorted(model.name for model in study.models)}
+    parts = [read_table(path).to_pandas().assign(model=name) for name, path in files.items()]
+    whole = pd.concat(parts, ignore_index=True)
+    return whole[["model", *(column for column in whole if column != "model")]]

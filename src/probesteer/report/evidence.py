@@ -86,6 +86,7 @@ def fingerprints(study: Study) -> dict[str, str]:
     paths += [study.paths.effects(model.name, name) for model in study.steered for name in EFFECTS]
     paths += [study.paths.forecast(model.name) for model in study.steered]
     paths += [path for model in study.models for path in study.comparisons(model)]
+    paths += [study.paths.compared(model.name, "causes") for model in study.models if study.compare.causes]
     return {str(path): read_fingerprint(path) for path in paths}
 
 

@@ -10,10 +10,15 @@ from typing import Any, NamedTuple
 from probesteer.behaviour.judging import answers_beside, judge_card, judge_inputs
 from probesteer.behaviour.outcomes import effects_inputs
 from probesteer.behaviour.scoring import scores_inputs
+from probesteer.compare.causes import causes_inputs
+from probesteer.compare.corpus import corpora_inputs
+from probesteer.compare.independence import independence_inputs
 from probesteer.compare.readings import readings_inputs
+from probesteer.compare.transfer import transfer_inputs
 from probesteer.concepts.card import pairs_inputs
 from probesteer.concepts.concept import CONCEPT_FILE, Concept
 from probesteer.concepts.data import PairSet, activations_path, pair_sets, pairs_files, study_concept
+from probesteer.concepts.neutral import corpus_file
 from probesteer.detection.activations import cache_inputs
 from probesteer.detection.fit import probe_inputs
 from probesteer.detection.forecast import forecast_inputs
@@ -65,6 +70,10 @@ class Shared:
         return pair_sets(self.study)
 
     @cached_property
+    def corpora(self) -> Mapping[str, Mapping[str, Inputs]]:
+        return corpora_inputs(self.study)
+
+    @cached_property
     def judge(self) -> Inputs:
         return judge_inputs(self.study, judge_card(self.study)) if "rubric" in self.study.scorers else {}
 
@@ -90,7 +99,7 @@ def implied(shared: Shared, model: Model, card: Inputs) -> Iterator[Result]:
     inputs = [*files.values(), *model.planted(), *pairs_files(own, study)]
     fresh = is_fresh(path, detection_inputs(study, model, own.words, caches))
     yield Result(path, inputs, fresh, beside=[paths.benchmark("detect", model.name)])
-    yield from _compared(study, model, files, caches)
+    yield from _compared(shared, model, card, files, caches)
     if not study.steering_layers_of(model):
         return
     table, path = paths.pairs(own.concept, own.key), paths.forecast(model.name)
@@ -105,11 +114,36 @@ def implied(shared: Shared, model: Model, card: Inputs) -> Iterator[Result]:
     yield from _steered(shared, model, card, load_sites(study, model))
 
 
-def _compared(study: Study, model: Model, files: Mapping[str, Path], caches: Mapping[str, Inputs]) -> Iterator[Result]:
+def _compared(
+    shared: Shared, model: Model, card: Inputs, files: Mapping[str, Path], caches: Mapping[str, Inputs]
+) -> Iterator[Result]:
     """What compares models."""
-    if study.compared:
-        path, made_from = study.paths.compared(model.name, "readings"), readings_inputs(study, model, caches[study.concept])
-        yield Result(path, [files[study.concept]], is_fresh(path, made_from))
+    study, concept = shared.study, shared.study.concept
+    if study.control_concept:
+        path, made_from = study.paths.compared(model.name, "independence"), independence_inputs(study, model, caches)
+        yield Result(path, [*files.values()], is_fresh(path, made_from))
+    if study.compare.causes:
+        table, made = shared.pairs[concept], causes_inputs(study, model, shared.concept, card, caches[concept])
+        inputs = [study.paths.card(model.name, model.key), study.paths.pairs(table.concept, table.key)]
+        path = study.paths.compared(model.name, "causes")
+        yield Result(path, [*inputs, files[concept], shared.concept_file], is_fresh(path, made))
+    if not study.compared:
+        return
+    path, made_from = study.paths.compared(model.name, "readings"), readings_inputs(study, model, caches[concept])
+    yield Result(path, [files[concept]], is_fresh(path, made_from))
+    if not study.compare.transfer:
+        return
+    pairs, corpora = shared.pairs[concept], shared.corpora
+    inputs = [study.paths.card(model.name, model.key), study.paths.pairs(pairs.concept, pairs.key)]
+    inputs += [shared.concept_file, corpus_file(study.concept_folder)]
+    for name, given in corpora[model.name].items():
+        path = study.paths.compared(model.name, name)
+        yield Result(path, inputs, is_fresh(path, given), rested_on=False)
+    path, made_from = study.paths.compared(model.name, "transfer"), transfer_inputs(study, model, corpora)
+    others = [study.paths.compared(one.name, "corpus") for one in study.models]
+    activations = [activations_path(study, one, pairs) for one in study.models]
+    own = [study.paths.compared(model.name, name) for name in corpora[model.name]]
+    yield Result(path, [*own, *others, *activations], is_fresh(path, made_from))
 
 
 def _dosed(shared: Shared, model: Model, card: Inputs) -> Iterator[Result]:

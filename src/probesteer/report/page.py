@@ -99,6 +99,7 @@ def render(study: Study, concept: Concept, tables: Mapping[str, pd.DataFrame], w
         "coinciding": coinciding,
         "selected": selected_details,
         "spread": spread_details,
+        "ablated": lambda table: table[table["kind"] == "ablation"],
         "agreed": lambda table: table[table["selected"]],
         "worst_first": worst_first,
     }

@@ -17,7 +17,6 @@ from probesteer.study.paths import (
     SAVED,
     TABLES,
     Paths,
-    figure_names,
 )
 from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, PairsSource, Resources, Sampling, Writing
 
@@ -50,7 +49,6 @@ __all__ = [
     "Study",
     "Writing",
     "alpha_label",
-    "figure_names",
     "load_study",
     "parse_study",
     "steered_cells",

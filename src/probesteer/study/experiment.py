@@ -28,8 +28,8 @@ from probesteer.study.options import (
     Unit,
     unique,
 )
-from probesteer.study.paths import CONCEPTS, PAIRS_FILE, SHARED, Paths
-from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, Resources, Sampling, Writing
+from probesteer.study.paths import CONCEPTS, CORPUS_TABLES, FIGURES, PAIRS_FILE, SHARED, STEERED_FIGURES, Paths
+from probesteer.study.sections import Compare, Controls, Criteria, Judge, PairsFile, Resources, Sampling, Writing
 
 JUDGE_PREFIX = "judge."  # of a judge's name in paths
 MOST_ABLATIONS = 1000  # draws
@@ -96,6 +96,8 @@ class Study(Options):
     """Scorers of generated texts, required where models are steered; the first one decides the verdict."""
     judge: Judge | None = None
     """Who rates for the scorer rubric."""
+    compare: Compare = Compare()
+    """What is compared between models."""
     criteria: Criteria = Criteria()
     """The bars of the verdict, one option each."""
     resources: Resources = Resources()
@@ -126,6 +128,8 @@ class Study(Options):
             self._check_alphas(model)
         if self.steered and not self.scorers:
             raise ValueError("scorers: models are steered and no scorer is named; name one, or set steering_layers: []")
+        if self.compare.transfer and not self.compared:
+            raise ValueError("compare.transfer: there is one model; name another one to carry its direction into")
         if "rubric" in self.scorers and self.judge is None:
             raise ValueError("scorers: rubric needs a judge; give one")
         if self.control_concept == self.concept:
@@ -213,9 +217,22 @@ class Study(Options):
         """Whether there are models to compare."""
         return len(self.models) > 1
 
+    @property
+    def figures(self) -> list[str]:
+        """The figures of its report."""
+        more = {"agreement": self.compared, "transfer": self.compare.transfer, "causes": self.compare.causes}
+        return [*FIGURES, *STEERED_FIGURES * bool(self.steered), *(name for name, wanted in more.items() if wanted)]
+
     def comparisons(self, model: Model) -> list[Path]:
-        """The files that tell what a model has in common with others."""
-        return [self.paths.compared(model.name, "readings")] if self.compared else []
+        """The files in which the report reads what models have in common, and concepts."""
+        control = self.control_concept is not None
+        tables = ["readings"] * self.compared + ["independence"] * control + ["transfer"] * self.compare.transfer
+        return [self.paths.compared(model.name, table) for table in tables]
+
+    def corpora(self, model: Model) -> list[Path]:
+        """The files that directions are carried by."""
+        tables = CORPUS_TABLES if self.compare.transfer else []
+        return [self.paths.compared(model.name, table) for table in tables]
 
     def layers_of(self, model: Model) -> list[int]:
         """Probed layers: the detection layers and the steering layers, in order."""

@@ -32,6 +32,10 @@ TABLE_GROUPS = {  # of `snakemake --report`: what a group is about, and its tabl
     "Comparison": {
         "agreement": "Do models agree?",
         "emergence": "Where in depth each model begins to read it",
+        "transfer": "Directions carried from model to model",
+        "independence": "What is left without another concept",
+        "causes": "What patching and ablation show",
+        "foretold": "Does evidence foretell the steering?",
     },
     "Material": {
         "models": "Models",
@@ -50,6 +54,8 @@ FIGURE_TITLES = {
     "resistance_by_scenario": ("Steering", "Which scenarios resist"),
     "steering_by_layer": ("Steering", "By block"),
     "agreement": ("Comparison", "Do models agree?"),
+    "transfer": ("Comparison", "Directions carried from model to model"),
+    "causes": ("Comparison", "Where the behaviour is caused"),
     "behavioural_correlation": ("Steering", "Projection and behaviour"),
 }
 OTHER = "Other"

@@ -23,19 +23,14 @@ EFFECTS = [  # per steered model
     "examples",
     "chosen",
 ]
+CORPUS_TABLES = ["corpus", "twin", "twin_pairs", "gradients"]  # per model, where directions are carried
 TABLES = ["models", "data", "detection", "selection", "details", "council", "forecast", "doses", *EFFECTS, "cells", "cost"]
-TABLES += ["agreement", "emergence"]
+TABLES += ["agreement", "emergence", "independence", "transfer", "foretold", "causes"]
 TABLES += ["checks", "verdict", "published", "reassessment"]  # of the report
 FIGURES = ["auroc_by_layer", "random_baseline", "lexical_ablation", "cross_model_layers"]  # of every report
 STEERED_FIGURES = ["dose_response", "baseline_behaviour", "resistance_by_scenario", "steering_by_layer"]
 SAVED, EVIDENCE, PAGE, ABOUT = "study.json", "evidence.json", "report.html", "about.json"  # in the report's folder
 MANIFEST, EXPLORER = "manifest.json", "explorer.html"  # there too
-
-
-def figure_names(steered: bool, compared: bool, correlated: bool = False) -> list[str]:
-    """The figures of a report: whether the study steers, compares, and correlates what is read with what is done."""
-    names = FIGURES + STEERED_FIGURES * steered + ["agreement"] * compared
-    return names + ["behavioural_correlation"] * correlated
 
 
 class Paths(NamedTuple):

@@ -234,6 +234,17 @@ class Criteria(Options):
     """Least coherent share of unsteered texts; below it no steering verdict is given."""
 
 
+class Compare(Options):
+    """What is compared between the study's models beside their agreement, which always is."""
+
+    transfer: bool = False
+    """Carry each model's direction into every other model, by maps fitted on texts without the behaviour."""
+    causes: bool = False
+    """Exchange outputs of blocks, attention and MLP between prompts for and against the behaviour, and take directions out."""
+    maps: Annotated[int, Field(ge=19)] = 200
+    """Maps fitted on shuffled texts, among which the statistics of a carried direction are ranked."""
+
+
 class Resources(Options):
     """What a job may use."""
 

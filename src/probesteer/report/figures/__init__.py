@@ -7,7 +7,6 @@ import pandas as pd
 from probesteer.report.figures import comparing, reading, steering
 from probesteer.report.figures.style import Drawn, save
 from probesteer.study.experiment import Study
-from probesteer.study.paths import figure_names
 
 __all__ = ["draw", "save"]
 
@@ -22,11 +21,12 @@ FIGURES: dict[str, Callable[[Study, Tables], Drawn]] = {
     "resistance_by_scenario": lambda _, of: steering.resistance_by_scenario(of["scenario_trends"], of["steering"]),
     "steering_by_layer": lambda _, of: steering.steering_by_layer(of["trends"], of["specificity"]),
     "agreement": lambda study, of: comparing.agreement(of["agreement"], sorted(model.name for model in study.models)),
+    "transfer": lambda _, of: comparing.transfer(of["transfer"]),
+    "causes": lambda _, of: comparing.causes(of["causes"]),
     "behavioural_correlation": lambda _, of: steering.behavioural_correlation(of["correlation"]),
 }
 
 
 def draw(study: Study, tables: Tables) -> dict[str, Drawn]:
     """Every figure that a study has, by its name."""
-    names = figure_names(bool(study.steered), bool(study.compared), not tables.get("correlation", pd.DataFrame()).empty)
-    return {name: FIGURES[name](study, tables) for name in names}
+    return {name: FIGURES[name](study, tables) for name in study.figures}

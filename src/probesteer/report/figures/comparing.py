@@ -5,8 +5,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from probesteer.compare.agreement import matrix
-from probesteer.report.figures.style import INK, PAPER, Drawn
+from probesteer.compare.verdicts import carried_matrix
+from probesteer.report.figures.style import INK, PAPER, WIDTH, Drawn, first_models
 
+SITES = ("block", "attention", "mlp")
 MOST_ANNOTATED = 12  # models whose cells have their numbers
 
 
@@ -15,9 +17,32 @@ def agreement(agreed: pd.DataFrame, models: list[str]) -> Drawn:
     return Drawn(heat(matrix(agreed, models), "correlation of scores", (-1, 1)), agreed)
 
 
+def transfer(carried: pd.DataFrame) -> Drawn:
+    """The cosine of each model's direction, carried by ridge, with the own direction of each other model."""
+    return Drawn(heat(carried_matrix(carried), "cosine with the target's direction", (-1, 1)), carried)
+
+
+def causes(found: pd.DataFrame) -> Drawn:
+    """A map per model: the share of the prompt's effect that each site's output brings (denoising, at the response)."""
+    shown = found[(found["kind"] == "denoising") & (found["positions"] == "response")]
+    models = first_models(shown)
+    figure = Figure(figsize=(WIDTH, 0.6 + 1.2 * len(models)), layout="constrained")
+    axes = figure.subplots(len(models), 1, squeeze=False)
+    for axis, model in zip(axes.flat, models, strict=True):
+        own = shown[shown["model"] == model].pivot(index="site", columns="layer", values="share").loc[list(SITES)]
+        image = axis.imshow(own.to_numpy(float), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+        axis.set_yticks(range(len(own)), own.index, fontsize=7)
+        axis.set_title(model, fontsize=8)
+        axis.spines[:].set_visible(False)
+        axis.grid(visible=False)
+    axes.flat[-1].set_xlabel("block")
+    figure.colorbar(image, ax=axes, label="share of the effect")
+    return Drawn(figure, shown)
+
+
 def heat(values: pd.DataFrame, label: str, limits: tuple[float, float]) -> Figure:
     """A matrix of values as colours, with its numbers where there are few models; what is not known is left blank."""
-    side = max(2.4, min(8.0, 0.55 * len(values) + 1))
+    side = max(2.4, min(WIDTH - 1.2, 0.55 * len(values) + 1))
     figure = Figure(figsize=(side + 1.2, side))
     axis = figure.subplots()
     image = axis.imshow(values.to_numpy(float), cmap="RdBu_r" if limits[0] < 0 else "viridis", vmin=limits[0], vmax=limits[1])

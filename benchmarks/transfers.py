@@ -1,0 +1,52 @@
+"""How often is a direction said to be carried between models that share nothing?"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from probesteer.compare.maps import METHODS
+from probesteer.compare.transfer import Layer, transfer
+from probesteer.detection.design import Design
+
+Run = Callable[[partial, int], list]
+LEVEL = 0.05
+
+
+def model(rng: np.random.Generator, hidden: int, pairs: int = 60, texts: int = 200, apart: float = 3.0) -> Layer:
+    """A layer that reads a behaviour along an axis of its own, and neutral texts in a code of its own."""
+    labels, group = np.tile([True, False], pairs), np.repeat(np.arange(pairs), 2)
+    axis = rng.standard_normal(hidden) / np.sqrt(hidden)
+    sizes = np.linspace(2, 0.5, hidden)
+    read = rng.standard_normal((2 * pairs, hidden)) * sizes + apart * labels[:, None] * axis
+    design = Design(labels, group, group % 2 == 0, group // 2 % 5)
+    gradients = 0.3 * rng.standard_normal((16, hidden)) + axis
+    return Layer(read, design, rng.standard_normal((texts, hidden)) * sizes, gradients)
+
+
+def rotated(layer: Layer, rng: np.random.Generator, width: int | None = None) -> Layer:
+    """The same layer in another basis, and so in another model."""
+    hidden = layer.corpus.shape[1]
+    turn = np.linalg.qr(rng.standard_normal((width or hidden, width or hidden)))[0][:hidden]
+    return Layer(layer.activations @ turn + 3, layer.design, layer.corpus @ turn + 3, layer.gradients @ turn)
+
+
+def errors(seed: int, maps: int = 200, hidden: int = 24) -> dict[str, bool]:
+    """Of two models that share nothing, two layers each: whether a statistic of a method says otherwise."""
+    rng = np.random.default_rng([seed, maps, hidden])
+    source, target, twin = ({layer: model(rng, hidden) for layer in range(2)} for _ in range(3))
+    rows = transfer(source, target, twin, maps, seed)
+    found = {f"{row['method']}: {name}": row[f"{name}_p"] <= LEVEL for row in rows for name in ("cosine", "auroc", "slope")}
+    return found | {
+        f"{row['method']}: interval of the slope": not row["slope_lower"] <= 0 <= row["slope_upper"] for row in rows
+    }
+
+
+def carried(run: Run, sets: int) -> Iterator[str]:
+    """Rates of errors over `sets` pairs of models that share nothing."""
+    rates = pd.DataFrame(run(partial(errors), sets)).mean()
+    yield "| method | " + " | ".join(("cosine", "AUROC", "slope")) + " |"
+    yield "|---|---|---|---|"
+    for method in METHODS:
+        yield f"| {method} | " + " | ".join(f"{rates[f'{method}: {name}']:.3f}" for name in ("cosine", "auroc", "slope")) + " |"

@@ -1,0 +1,51 @@
+"""Directions carried between models: found where two codes are one, refused where they are not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from transfers import errors, model, rotated
+
+from probesteer.compare.maps import METHODS
+from probesteer.compare.transfer import transfer
+from probesteer.compare.verdicts import carried_matrix, judged
+
+
+def test_an_exact_rotation_is_carried_whole_by_every_method_at_the_least_p():
+    rng = np.random.default_rng(0)
+    source = {0: model(rng, hidden=24), 1: model(rng, hidden=24)}
+    target = {layer: rotated(one, rng) for layer, one in source.items()}
+    twin = {0: model(rng, hidden=24)}
+    rows = pd.DataFrame(transfer(source, target, twin, 99, 0)).set_index("method")
+    for method in METHODS:
+        row = rows.loc[method]
+        assert row["cosine"] > 0.99 and row["cosine_p"] == 0.01, method
+        assert row["layer"] == row["target_layer"] and row["auroc"] == pytest.approx(row["native_auroc"], abs=0.02)
+        assert row["slope"] == pytest.approx(row["native_slope"], rel=0.02) and row["slope_p"] <= 0.05
+        assert row["twin_cosine"] < 0.6
+    said = judged(rows.reset_index().assign(source="a", target="b"), {"a", "b"})
+    assert set(said["transfers"]) == {"yes"} and set(said["steers"]) == {"yes"}
+    assert carried_matrix(said).loc["a", "b"] > 0.99
+
+
+def test_spaces_of_other_widths_and_layers_are_mapped():
+    rng = np.random.default_rng(1)
+    source = {2: model(rng, hidden=16)}
+    wide = rotated(source[2], rng, width=40)
+    rows = pd.DataFrame(transfer(source, {5: wide, 7: model(rng, hidden=40)}, {0: model(rng, hidden=40)}, 19, 0))
+    assert (rows["cosine"] > 0.99).all() and set(rows["target_layer"]) == {5}
+
+
+def test_independent_noise_is_carried_nowhere_more_often_than_the_level_says():
+    wrong = pd.DataFrame([errors(seed, maps=39) for seed in range(60)])
+    assert (wrong.mean() <= 0.12).all(), wrong.mean()  # at most 7 of 60 at a level of .05
+
+
+def test_what_is_not_detected_or_does_not_differ_from_a_twin_is_no_transfer():
+    rng = np.random.default_rng(2)
+    source = {0: model(rng, hidden=24)}
+    rows = transfer(source, {0: rotated(source[0], rng)}, {0: rotated(source[0], rng)}, 39, 0)
+    table = pd.DataFrame(rows).assign(source="a", target="b")
+    said = judged(table, {"a", "b"})
+    assert set(said["transfers"]) == {"no"} and said["why"].str.contains("as close in a random twin").all()
+    said = judged(table.assign(twin_cosine=0.0), {"a"})
+    assert set(said["why"]) == {"not detected in the target"} and said["of_native"].isna().all()
