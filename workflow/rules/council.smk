@@ -10,6 +10,7 @@ rule aggregate:
         [PATHS.detection(model.name) for model in STUDY.models],
         [PATHS.effects(model.name, EFFECTS[0]) for model in STUDY.steered],
         [PATHS.forecast(model.name) for model in STUDY.steered],
+        [PATHS.correlation(model.name, CORRELATION[0]) for model in STUDY.steered if STUDY.correlation],
     output:
         # `update`: the last good report stays until the new one is whole.
         study=update(PATHS.report / studies.SAVED),

@@ -15,6 +15,7 @@ from probesteer.report import figures
 from probesteer.report.council import deliberate, judge_trends, select_layers
 from probesteer.report.evidence import (
     Evidence,
+    correlation_tables,
     data_table,
     detection_tables,
     doses_table,
@@ -65,12 +66,15 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
         **detection_tables(study),
         **effects_tables(study),
     }
+    tables |= correlation_tables(study)
     tables |= {"forecast": forecast_table(study), "doses": doses_table(study)}
     tables["council"] = select_layers(tables["detection"], tables["selection"], study.criteria)
     tables["trends"] = judge_trends(with_power(study, tables["trends"]), tables, study.criteria)
     tables["trends"] = with_forecast(tables["trends"], tables["forecast"], tables["dose_response"], study.criteria.trend_alpha)
     tables["checks"], tables["verdict"] = deliberate(evidence_of(study, tables))
-    tables["published"] = replication(study.models, tables["detection"], tables["steering"])
+    tables["published"] = replication(
+        study.models, tables["detection"], tables["steering"], {name: tables[name] for name in ("correlation", "binary")}
+    )
     history, current = output.parent / HISTORY, report_of(study, tables["verdict"])
     tables["reassessment"] = reassess(current, read_reports(history))
     with replaced(output) as beside:
@@ -107,6 +111,8 @@ def evidence_of(study: Study, tables: Mapping[str, pd.DataFrame]) -> Evidence:
         cells=tables["cells"],
         cost=tables["cost"],
         models=tables["models"],
+        agreement=tables["agreement"],
+        scorer=study.scorers[0] if study.steered else "",
     )
 
 

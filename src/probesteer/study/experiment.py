@@ -95,7 +95,11 @@ class Study(Options):
     scorers: Annotated[list[Scorer], AfterValidator(unique)] = []
     """Scorers of generated texts, required where models are steered; the first one decides the verdict."""
     judge: Judge | None = None
-    """Who rates for the scorer rubric."""
+    """Who rates for the scorer rubric; none of the models."""
+    ratings: Annotated[list[str], AfterValidator(unique)] = []
+    """CSV files that people filled in, one a rater (`probesteer ratings` writes them): a verdict by a judge needs agreement."""
+    correlation: bool = False
+    """Whether each model reads what was written: projections of texts against their scores, and the best blocks."""
     criteria: Criteria = Criteria()
     """The bars of the verdict, one option each."""
     resources: Resources = Resources()
@@ -128,6 +132,8 @@ class Study(Options):
             raise ValueError("scorers: models are steered and no scorer is named; name one, or set steering_layers: []")
         if "rubric" in self.scorers and self.judge is None:
             raise ValueError("scorers: rubric needs a judge; give one")
+        if self.judge and (own := self.judge.among(self.models)):
+            raise ValueError(f"judge: it is {own} of the study, and no model rates itself; name another judge")
         if self.control_concept == self.concept:
             raise ValueError("control_concept: it is the concept itself; name another one")
         if reserved := [model.name for model in self.models if model.name.startswith(JUDGE_PREFIX)]:

@@ -19,9 +19,14 @@ EFFECTS = [  # per steered model
     "nats",
     "steering",
     "success",
+    "agreement",
+    "anti_steered",
     "examples",
 ]
+READINGS = ["texts", "pairs"]  # per steered model of a study with `correlation`
+CORRELATION = ["correlation", "binary", "gap", "points"]  # the same
 TABLES = ["models", "data", "detection", "selection", "details", "council", "forecast", "doses", *EFFECTS, "cells", "cost"]
+TABLES += CORRELATION
 TABLES += ["checks", "verdict", "published", "reassessment"]  # of the report
 SAVED, EVIDENCE, PAGE = "study.json", "evidence.json", "report.html"  # in the report's folder
 
@@ -94,6 +99,14 @@ class Paths(NamedTuple):
 
     def effects(self, model: str, table: str) -> Path:
         return self.root / "effects" / f"model={model}" / f"{table}.parquet"
+
+    def readings(self, model: str, of: str) -> Path:
+        """What a model reads in texts that were written, or in the held-out pairs: of READINGS."""
+        return self.root / "readings" / f"model={model}" / f"{of}.parquet"
+
+    def correlation(self, model: str, table: str) -> Path:
+        """What its readings are worth: of CORRELATION."""
+        return self.root / "correlation" / f"model={model}" / f"{table}.parquet"
 
     def lock(self, model: str, job: str) -> Path:
         """Held by who writes the cells of a job."""
