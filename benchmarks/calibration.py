@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from agreement import agreements, anti_shares
 from attacks import attacks, change_intervals, published
 from factors import factors
 from scipy.stats import beta, binom, norm
@@ -260,6 +261,8 @@ TASKS = {
     "attacks": partial(attacks, run),
     "changes": partial(change_intervals, run),
     "success": partial(published, run),
+    "agreement": partial(agreements, run),
+    "anti": partial(anti_shares, run),
 }
 
 

@@ -21,7 +21,7 @@ OPTIONS: dict[str, tuple[object, set[str]]] = {
     "pairs": ({"file": "resources/concepts/formality/pairs.jsonl"}, {"activations"}),
     "writing": ({"generators": ["openai:m"]}, set()),
     "scenarios": (["the_maze"], AXES),
-    "layers": ([3], {"detect", "forecast", "readings"}),
+    "layers": ([3], {"detect", "forecast", "correlation"}),
     "steering_layers": ([2], AXES),
     "alphas": ([0, 0.1], AXES),
     "alpha_unit": ("absolute", {"steer", "effects", "dose"}),
@@ -75,7 +75,7 @@ def test_the_trend_range_is_an_axis_of_the_control_arms():
     other = Study.model_validate({**study.model_dump(), "criteria": {"trend_alpha": 3.0}})
     before, after = determined(study), determined(other)
     changed = {rule for rule in before if before[rule] != after[rule]}
-    assert changed == {"texts", "effects", "readings", "correlation"}
+    assert changed == {"texts", "effects", "correlation"}
 
 
 def test_a_finished_study_has_nothing_unfinished(finished: World, monkeypatch):

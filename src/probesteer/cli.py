@@ -368,18 +368,12 @@ def texts(study: Saved, model: OfModel) -> None:
 
 
 @verb()
-def readings(study: Saved, model: OfModel) -> None:
-    """Let a model read what was written, and project it onto its direction at its chosen block."""
+def correlation(study: Saved, model: OfModel) -> None:
+    """Let a model read what was written; compare that with the scores, and its best block to read with the best to steer."""
+    from probesteer.behaviour.correlation import correlate_model
     from probesteer.detection.reading import read_model
 
     read_model(*saved_model(study, model))
-
-
-@verb()
-def correlation(study: Saved, model: OfModel) -> None:
-    """Compare what a model reads in texts with their scores, and its best block to read with its best block to steer."""
-    from probesteer.behaviour.correlation import correlate_model
-
     correlate_model(*saved_model(study, model))
 
 

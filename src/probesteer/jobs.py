@@ -86,7 +86,7 @@ def readings_settings(study: Study, model: Model) -> Settings:
 
 
 def correlation_settings(study: Study, model: Model) -> Settings:
-    return {"scorer": study.scorers[:1], "limit": study.criteria.trend_alpha, "seed": study.seed}
+    return {"scorer": study.scorers[:1], "seed": study.seed, **readings_settings(study, model)}
 
 
 SETTINGS: dict[str, Callable[[Study, Model], Settings]] = {
@@ -100,7 +100,6 @@ SETTINGS: dict[str, Callable[[Study, Model], Settings]] = {
     "texts": texts_settings,
     "judge": judge_settings,
     "effects": effects_settings,
-    "readings": readings_settings,
     "correlation": correlation_settings,
 }
 

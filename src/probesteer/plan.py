@@ -74,7 +74,7 @@ class Light(NamedTuple):
     left: int
     again: bool
     read: int = 0
-    """Jobs, which load the model, in which it reads texts."""
+    """Jobs in which the model, which they load, reads texts."""
 
 
 def light_jobs(study: Study, model: Model, captures: int, missing: int) -> Light:
@@ -91,12 +91,10 @@ def light_jobs(study: Study, model: Model, captures: int, missing: int) -> Light
     plain = [scorer for scorer in study.scorers if scorer != "rubric"]
     scores = sum(texts or not paths.scores(name, scorer).exists() for scorer in plain)
     effects = texts or probes or scores or not all(paths.effects(name, table).exists() for table in EFFECTS)
-    read = study.correlation and (
-        texts or not paths.detection(name).exists() or not all(paths.readings(name, of).exists() for of in READINGS)
-    )
-    worth = study.correlation and (read or scores or not all(paths.correlation(name, table).exists() for table in CORRELATION))
+    made = [*(paths.readings(name, of) for of in READINGS), *(paths.correlation(name, table) for table in CORRELATION)]
+    read = study.correlation and (texts or scores or not all(path.exists() for path in [paths.detection(name), *made]))
     again = texts or not paths.scores(name, "rubric").exists()
-    return Light(count + texts + scores + bool(effects) + bool(worth), again, int(read))
+    return Light(count + texts + scores + bool(effects), again, int(read))
 
 
 def found_jobs(study: Study, model: Model, captures: int, baseline: bool) -> int:

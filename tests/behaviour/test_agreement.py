@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from agreement import simulated_levels
 from conftest import ROOT
+from sklearn.metrics import cohen_kappa_score
 
 from probesteer.behaviour.agreement import agreement, agreement_with, alpha, interval, kappa, of_scorers
 from probesteer.behaviour.ratings import SHEET, inert, people_of, read_sheet, write_sheet
@@ -126,6 +127,7 @@ def test_kappa_and_alpha_have_known_values():
     first, second = np.array([-1, -1, 0, 1, 1, 1.0]), np.array([-1, 0, 0, 1, 1, -1.0])
     expected = 6 * (2 * 2 + 1 * 2 + 3 * 2) / 36 / 6
     assert kappa(np.array([first, second])) == pytest.approx((4 / 6 - expected) / (1 - expected))
+    assert kappa(np.array([first, second])) == pytest.approx(cohen_kappa_score(first, second))
     levels = np.array([first, second, [np.nan, 0, 0, 1, np.nan, 1]])
     assert alpha(levels) == pytest.approx(krippendorff.alpha(levels, level_of_measurement="ordinal"))
     assert np.isnan(kappa(np.ones((2, 5)))) and np.isnan(alpha(np.ones((2, 5)))) and np.isnan(alpha(np.full((2, 5), np.nan)))
@@ -141,7 +143,7 @@ def test_where_nobody_disagrees_few_texts_are_less_sure_than_many():
 
 @pytest.mark.parametrize("true", [0.4, 0.8])
 def test_the_intervals_of_agreement_cover(true):
-    """At a small size; the full one is a task of benchmarks/agreement.py."""
+    """At a small size; the full one is a task of benchmarks/calibration.py."""
     found = [simulated_levels(seed, 60, true) for seed in range(200)]
     covered = [lower <= truth <= upper for truth, (_, lower, upper) in found]
     assert 0.91 <= np.mean(covered) <= 0.995

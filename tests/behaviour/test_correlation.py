@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from agreement import planted
 from scipy.stats import pearsonr, somersd, spearmanr
 
 from probesteer.behaviour.anti_steered import anti_steered
-from probesteer.behaviour.correlation import binary, coefficients, correlations, joined, pearson, somers_d, spearman
+from probesteer.behaviour.correlation import binary, coefficients, correlations, joined, pearson, spearman, trend
 from probesteer.behaviour.gap import gap_row
 from probesteer.report.published import replication
+from probesteer.stats import auroc_interval
 from probesteer.study.model import Model
 
 SCENARIOS, SAMPLES = 5, 40
@@ -38,11 +40,15 @@ def points(slope: float = 1.0, between: float = 0.0, seed: int = 0, author: str 
 
 def test_the_coefficients_are_those_of_scipy_where_there_is_one_stratum():
     rng = np.random.default_rng(0)
-    reading, evidence, one = rng.standard_normal(60), rng.integers(-1, 2, 60).astype(float), np.zeros(60, dtype=int)
-    reading += evidence
+    evidence = rng.integers(-1, 2, 60).astype(float)
+    reading, one = evidence + rng.standard_normal(60), np.zeros(60, dtype=int)
     assert pearson(reading, evidence, one) == pytest.approx(pearsonr(reading, evidence).statistic)
     assert spearman(reading, evidence, one) == pytest.approx(spearmanr(reading, evidence).statistic)
-    assert somers_d(reading, evidence, one) == pytest.approx(somersd(evidence, reading).statistic)
+    assert trend(reading, evidence, one, np.arange(60))[0] == pytest.approx(somersd(evidence, reading).statistic)
+    two = evidence != 0
+    area = auroc_interval(reading[two], evidence[two] > 0, np.arange(two.sum()))
+    found = trend(reading[two], evidence[two], one[two], np.arange(two.sum()))
+    assert found == pytest.approx(tuple(2 * bound - 1 for bound in area)), "of two levels it is the AUROC"
 
 
 def test_within_scenarios_what_lies_between_them_does_not_count():
@@ -88,11 +94,13 @@ def test_twelve_texts_find_a_correlation_of_three_quarters_and_hundreds_a_small_
 
 def test_the_trend_is_told_from_none_and_what_does_not_vary_is_missing():
     table = pd.DataFrame(correlations(points())).query("texts == 'steered' and scope == 'within scenarios'").iloc[0]
-    assert table["trend_p"] < 1e-6 and table["trend_lower"] > 0.3
+    assert table["trend_lower"] > 0.3
     rng = np.random.default_rng(0)
     strata, groups = np.repeat(np.arange(5), 20), np.arange(100).astype(str)
-    nothing = [coefficients(rng.standard_normal(100), rng.integers(-1, 2, 100) * 1.0, strata, groups) for _ in range(100)]
-    assert np.mean([row["trend_p"] <= 0.05 for row in nothing]) <= 0.12
+    nothing = [trend(rng.standard_normal(100), rng.integers(-1, 2, 100) * 1.0, strata, groups) for _ in range(200)]
+    assert np.mean([lower > 0 or upper < 0 for _, lower, upper in nothing]) <= 0.09
+    apart = trend(np.arange(40.0), np.repeat([-1.0, 1.0], 20), np.zeros(40, dtype=int), np.arange(40))
+    assert apart[0] == 1 and 0.8 < apart[1] < 1, "no error was seen, and some is possible"
     constant = pd.DataFrame(correlations(points().assign(evidence=1.0)))
     assert constant[["pearson", "pearson_lower", "trend", "detectable"]].isna().all(axis=None)
 
@@ -124,44 +132,31 @@ def test_readings_meet_the_scores_of_the_same_texts_which_are_coherent_and_rated
     assert len(found) == len(table) - 2 and found["projection"].notna().all()
 
 
-def planted(share: float, samples: int, noise: float, doses: tuple[float, ...], seed: int = 0) -> pd.DataFrame:
-    """Scores of samples that follow the push, but for a share that move the other way; noise as often as `noise`."""
-    rng = np.random.default_rng(seed)
-    against = np.repeat(rng.random(samples) < share, len(doses))
-    alphas = np.tile(doses, samples)
-    evidence = np.sign(np.where(against, -alphas, alphas))
-    evidence = np.where(rng.random(len(alphas)) < noise, rng.choice([-1, 0, 1], len(alphas)), evidence).astype(int)
-    sample = np.repeat(np.arange(samples), len(doses))
-    table = pd.DataFrame({"model": "m", "layer": 3, "alpha": alphas, "sample": sample, "evidence": evidence, "coherent": True})
-    table = table.assign(arm=np.where(alphas == 0, "baseline", "probe"), scenario=np.where(sample % 2, "a", "b"))
-    return table.assign(positive=evidence > 0, negative=evidence < 0)
-
-
 @pytest.mark.parametrize(("doses", "label"), [((-1.0, 0.0, 1.0), "-1 to 1"), ((-2.0, -1.0, 0.0, 1.0, 2.0), "all")])
 def test_a_planted_share_of_30_per_cent_that_moves_the_other_way_is_found_within_5_points(doses, label):
     for seed in range(20):
         for noise in (0.0, 0.2):
-            table = anti_steered(planted(0.3, 1000, noise, doses, seed), 5).set_index("doses")
+            table = anti_steered(planted(seed, 0.3, 1000, noise, doses), 5).set_index("doses")
             assert abs(table.loc[label, "anti_of_moved"] - 0.3) < 0.05, (seed, noise)
     assert table.loc[label, "anti_of_moved_lower"] < 0.3 < table.loc[label, "anti_of_moved_upper"] + 0.03
 
 
 def test_the_interval_of_the_share_covers_what_is_planted():
-    found = [anti_steered(planted(0.3, 100, 0.0, (-1.0, 0.0, 1.0), seed), 5).iloc[0] for seed in range(200)]
+    found = [anti_steered(planted(seed, 0.3, 100, 0.0, (-1.0, 0.0, 1.0)), 5).iloc[0] for seed in range(200)]
     assert 0.92 <= np.mean([row["anti_lower"] <= 0.3 <= row["anti_upper"] for row in found]) <= 0.99
 
 
 def test_noise_alone_moves_half_of_what_moves_and_broken_texts_have_no_score():
-    noise = anti_steered(planted(0.3, 2000, 1.0, (-1.0, 0.0, 1.0)), 5).iloc[0]
+    noise = anti_steered(planted(0, 0.3, 2000, 1.0, (-1.0, 0.0, 1.0)), 5).iloc[0]
     assert noise["anti_of_moved"] == pytest.approx(0.5, abs=0.04) and noise["moved"] == pytest.approx(2 / 3, abs=0.04)
-    broken = planted(0.3, 100, 0.0, (-1.0, 0.0, 1.0)).assign(coherent=lambda table: table["sample"] >= 10)
+    broken = planted(0, 0.3, 100, 0.0, (-1.0, 0.0, 1.0)).assign(coherent=lambda table: table["sample"] >= 10)
     row = anti_steered(broken, 5).iloc[0]
     assert (row["samples"], row["lost"]) == (90, 10) and np.isnan(row["chance_anti"])
 
 
 def test_control_directions_say_how_many_move_the_other_way_by_chance():
-    probe = planted(0.0, 200, 0.0, (-1.0, 0.0, 1.0))
-    arms = [planted(0.0, 200, 1.0, (-1.0, 1.0), seed).assign(arm=f"flipped-{seed}") for seed in (1, 2, 3)]
+    probe = planted(0, 0.0, 200, 0.0, (-1.0, 0.0, 1.0))
+    arms = [planted(seed, 0.0, 200, 1.0, (-1.0, 1.0)).assign(arm=f"flipped-{seed}") for seed in (1, 2, 3)]
     row = anti_steered(pd.concat([probe, *arms]), 5).iloc[0]
     assert row["anti"] == 0 and row["chance_anti"] == pytest.approx(1 / 3, abs=0.1)
 

@@ -48,11 +48,11 @@ def test_what_is_read_are_unsteered_and_prompted_texts_once_and_ones_own_steered
 @pytest.mark.slow
 def test_reading_adds_one_job_that_loads_a_model_and_a_model_more_only_its_own(world, monkeypatch):
     study = world.study(correlation=True)
-    assert world.plan(study) == {"readings": 1, "correlation": 1, "aggregate": 1, "all": 1}
+    assert world.plan(study) == {"correlation": 1, "aggregate": 1, "all": 1}
     monkeypatch.chdir(world.folder)
     loaded = check_study(load_study(study))
     plans = plan_study(loaded)
-    assert (plans[0].jobs, plans[0].light_jobs, shared_jobs(loaded, plans)) == (1, 1, 2)
+    assert (plans[0].jobs, plans[0].light_jobs, shared_jobs(loaded, plans)) == (1, 0, 2)
     world.run(study)
     assert world.plan(study) == {} and unfinished(loaded) == ([], []) and adopt(loaded) == []
     assert all(path.exists() for path in results(loaded))

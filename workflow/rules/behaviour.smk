@@ -74,7 +74,7 @@ rule effects:
         doses=lambda wildcards: [
             PATHS.dose(wildcards.model, layer) for layer in STUDY.steering_layers_of(STUDY[wildcards.model]) if STUDY.dosed
         ],
-        ratings=STUDY.ratings,
+        ratings=lambda wildcards: STUDY.ratings,
     output:
         expand(PATHS.effects("{{model}}", "{table}"), table=EFFECTS),
     log:
@@ -92,40 +92,23 @@ rule effects:
         "probesteer effects --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"
 
 
-# What a model reads in its own texts, and in those of the first steered model, which all models read.
-rule readings:
+# What a model reads in its own texts and in those of the first steered model, which all read, against the scores.
+rule correlation:
     input:
         card=card_of,
         weights=weights_of,
         activations=lambda wildcards: activations_of(wildcards)[0],
         detection=PATHS.detection("{model}"),
         texts=lambda wildcards: [PATHS.texts(name) for name in authors_of(wildcards)],
+        scores=lambda wildcards: [PATHS.scores(name, STUDY.scorers[0]) for name in authors_of(wildcards)],
     output:
-        expand(PATHS.readings("{{model}}", "{of}"), of=READINGS),
+        update([PATHS.readings("{model}", of) for of in READINGS]),
+        [PATHS.correlation("{model}", table) for table in CORRELATION],
     log:
-        PATHS.log("readings", "{model}"),
+        PATHS.log("correlation", "{model}"),
     threads: MODEL_THREADS
     resources:
         **MODEL_JOB,
-    params:
-        study=PATHS.saved,
-        settings=settings("readings"),
-    shell:
-        "probesteer readings --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"
-
-
-rule correlation:
-    input:
-        readings=expand(PATHS.readings("{{model}}", "{of}"), of=READINGS),
-        scores=lambda wildcards: [PATHS.scores(name, STUDY.scorers[0]) for name in authors_of(wildcards)],
-    output:
-        expand(PATHS.correlation("{{model}}", "{table}"), table=CORRELATION),
-    log:
-        PATHS.log("correlation", "{model}"),
-    group:
-        "correlation"
-    resources:
-        **LIGHT_JOB,
     params:
         study=PATHS.saved,
         settings=settings("correlation"),

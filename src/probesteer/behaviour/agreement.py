@@ -7,7 +7,6 @@ from typing import Any
 import krippendorff
 import numpy as np
 import pandas as pd
-from sklearn.metrics import cohen_kappa_score
 
 from probesteer.behaviour.changes import Interval, bounded
 from probesteer.behaviour.judging import ORDERS
@@ -24,7 +23,9 @@ Statistic = Callable[[np.ndarray], float]
 
 def kappa(levels: np.ndarray) -> float:
     """Cohen's kappa of two raters (Cohen 1960), (2, texts) without NaN; NaN where both gave one and the same level to all."""
-    return float(cohen_kappa_score(*levels)) if np.ptp(levels) else float("nan")
+    first, second = ([(rater == level).mean() for level in (-1, 0, 1)] for rater in levels)
+    expected = float(np.dot(first, second))
+    return float(((levels[0] == levels[1]).mean() - expected) / (1 - expected)) if np.ptp(levels) else float("nan")
 
 
 def alpha(levels: np.ndarray) -> float:

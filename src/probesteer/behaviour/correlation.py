@@ -1,7 +1,6 @@
 """Does what a model reads in a text go with what the text does? Projections against scores, with intervals over clusters."""
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -9,12 +8,12 @@ import pandas as pd
 import pyarrow as pa
 from scipy.stats import norm, rankdata, t
 
-from probesteer.behaviour.changes import bounded
+from probesteer.behaviour.changes import Interval, bounded
 from probesteer.behaviour.gap import gap_row
 from probesteer.behaviour.ratings import arms_of
 from probesteer.files.tables import read_fingerprint, read_table, write_table
 from probesteer.jobs import correlation_settings
-from probesteer.stats import LEVEL, auroc, auroc_interval, clusters, jackknife_interval, share_interval
+from probesteer.stats import LEVEL, area_interval, auroc_interval, clusters, jackknife_interval, share_interval
 from probesteer.study.cells import BASELINE_ARM, PROBE_ARM, PROMPTED_ARMS
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
@@ -28,10 +27,11 @@ SETS = {  # which arms are looked at together
     "steered": (BASELINE_ARM, PROBE_ARM),
 }
 AT = ["author", "arm", "layer", "scenario", "alpha", "sample"]
+ROWS = 500  # of texts that are compared with all others at a time
 LARGEST = 1 - 1e-9  # of a correlation, whose z is then finite
 
 Coefficient = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
-"""Of projections, scores and scenario numbers (texts,)."""
+"""Of projections, scores and strata (texts,)."""
 
 
 def correlation_inputs(study: Study, model: Model, readings: Mapping[str, str], scores: Mapping[str, str]) -> dict[str, Any]:
@@ -85,9 +85,8 @@ def correlations(points: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Rows per author, set and scope: OVERALL, clustered by scenarios; WITHIN them, and in each, clustered by samples.
 
     pearson and spearman: of projection and evidence, within scenarios less the means (of ranks) there; trend: Somers' D of the
-    projection across texts against the behaviour, neither, and for it, which is Jonckheere's statistic by its range; trend_p:
-    two-sided, that it is 0, by the jackknife's t. detectable: the Pearson correlation that is told from 0 in 80 % of studies
-    with such clusters.
+    projection across texts against the behaviour, neither, and for it (`trend`). detectable: the Pearson correlation that is
+    told from 0 in 80 % of studies with such clusters.
     """
     for named, part in sets(points):
         scenarios, scenario = np.unique(part["scenario"].to_numpy(dtype=str), return_inverse=True)
@@ -103,8 +102,7 @@ def correlations(points: pd.DataFrame) -> Iterator[dict[str, Any]]:
 def coefficients(reading: np.ndarray, evidence: np.ndarray, strata: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
     """One row's numbers: all arrays are (texts,); strata are compared within."""
     count = len(np.unique(groups))
-    row: dict[str, Any] = {"n": len(reading), "clusters": count}
-    quantile = t.ppf((1 + LEVEL) / 2, clusters(groups)[1] - 1) if count > 1 else float("nan")
+    row: dict[str, Any] = {"n": len(reading), "clusters": count, "detectable": float("nan")}
     for name, of in COEFFICIENTS.items():
 
         def z(kept: np.ndarray, of: Coefficient = of) -> float:
@@ -112,12 +110,10 @@ def coefficients(reading: np.ndarray, evidence: np.ndarray, strata: np.ndarray, 
 
         found = jackknife_interval(z, groups)
         row |= bounded(name, (float(np.tanh(found[0])), float(np.tanh(found[1])), float(np.tanh(found[2]))))
-        error = (found[2] - found[1]) / (2 * quantile)
-        if name == "pearson":
-            row["detectable"] = float(np.tanh((quantile + norm.ppf(POWER)) * error))
-        if name == "trend":
-            row["trend_p"] = float(2 * t.sf(abs(found[0]) / error, clusters(groups)[1] - 1)) if error > 0 else float("nan")
-    return row
+        if name == "pearson" and count > 1:
+            quantile = t.ppf((1 + LEVEL) / 2, clusters(groups)[1] - 1)
+            row["detectable"] = float(np.tanh((1 + norm.ppf(POWER) / quantile) * (found[2] - found[1]) / 2))
+    return {**row, **bounded("trend", trend(reading, evidence, strata, groups))}
 
 
 def pearson(reading: np.ndarray, evidence: np.ndarray, strata: np.ndarray) -> float:
@@ -139,31 +135,32 @@ def spearman(reading: np.ndarray, evidence: np.ndarray, strata: np.ndarray) -> f
 
 
 def ranked(values: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    ranks = np.empty(len(values))
-    for stratum in np.unique(strata):
-        own = strata == stratum
-        ranks[own] = rankdata(values[own]) / own.sum()
-    return ranks
+    """Ranks within each stratum, ties counted half, as shares of its size (texts,): ranks of all, less what lies before it."""
+    before = np.unique(values, return_inverse=True)[1] + strata * (len(values) + 1)
+    counts = np.bincount(strata)
+    return (rankdata(before) - (np.cumsum(counts) - counts)[strata]) / counts[strata]
 
 
-def somers_d(reading: np.ndarray, evidence: np.ndarray, strata: np.ndarray) -> float:
-    """Pairs of texts of one stratum and different levels that the projection orders alike, less those it does not, as a share.
+def trend(reading: np.ndarray, evidence: np.ndarray, strata: np.ndarray, groups: np.ndarray) -> Interval:
+    """Somers' D with its 95 % interval: of the pairs of texts of a stratum, of different levels, the share that the projection
 
-    Jonckheere 1954 and Terpstra 1952 sum the first of these; Somers 1962 divides the difference. NaN without such pairs.
+    orders alike less the share that it does not. Levels are signs of the evidence. Jonckheere 1954 and Terpstra 1952 sum the
+    first of these; Somers 1962 divides the difference. (1 + D) / 2 is an AUROC of ordered levels, and has its interval
+    (`stats.area_interval`). NaN without such pairs.
     """
-    level, concordant, pairs = np.sign(evidence), 0.0, 0
-    for stratum in np.unique(strata):
-        for low, high in combinations((-1, 0, 1), 2):
-            shown = (strata == stratum) & np.isin(level, (low, high))
-            upper = level[shown] == high
-            compared = int(upper.sum() * (~upper).sum())
-            if compared:
-                concordant += compared * (2 * float(auroc(reading[shown], upper)) - 1)
-                pairs += compared
-    return concordant / pairs if pairs else float("nan")
+    level, (alike, pairs) = np.sign(evidence), np.zeros((2, len(reading)))
+    for own in np.array_split(np.arange(len(reading)), len(reading) // ROWS + 1):
+        compared = np.sign(level[own][:, None] - level) * (strata[own][:, None] == strata)
+        alike[own] = (np.sign(reading[own][:, None] - reading) * compared).sum(1)
+        pairs[own] = np.abs(compared).sum(1)
+    if not (total := pairs.sum()):
+        return float("nan"), float("nan"), float("nan")
+    found = float(alike.sum() / total)
+    lower, upper = area_interval((1 + found) / 2, (alike - found * pairs) / total, groups)
+    return found, 2 * lower - 1, 2 * upper - 1
 
 
-COEFFICIENTS: dict[str, Coefficient] = {"pearson": pearson, "spearman": spearman, "trend": somers_d}
+COEFFICIENTS: dict[str, Coefficient] = {"pearson": pearson, "spearman": spearman}
 
 
 def binary(points: pd.DataFrame) -> Iterator[dict[str, Any]]:

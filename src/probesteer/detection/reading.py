@@ -15,12 +15,13 @@ from probesteer.detection.activations import LayerActivations, read_layer, read_
 from probesteer.directions.methods import fitted
 from probesteer.errors import InputError
 from probesteer.files.cards import read_card
-from probesteer.files.tables import peak_memory_mb, read_fingerprint, read_inputs, read_table, write_table
+from probesteer.files.tables import is_fresh, peak_memory_mb, read_fingerprint, read_inputs, read_table, write_table
 from probesteer.jobs import readings_settings
 from probesteer.study.cells import BASELINE_ARM, PROBE_ARM, PROMPTED_ARMS
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 from probesteer.study.options import EMBEDDINGS
+from probesteer.study.paths import READINGS
 
 NUMERICS = 1  # bump by hand when the same inputs give other readings
 KEY = ["author", "arm", "layer", "scenario", "alpha", "sample"]
@@ -75,6 +76,10 @@ def read_model(study: Study, model: Model) -> None:
     detection = study.paths.detection(model.name)
     prints = {name: read_fingerprint(source) for name, source in sources.items()}
     inputs = readings_inputs(study, model, card, read_inputs(path), read_fingerprint(detection), prints)
+    made_from = {of: {**inputs, "of": of} for of in READINGS}
+    if all(is_fresh(study.paths.readings(model.name, of), own) for of, own in made_from.items()):
+        print(f"the readings of {model.name} are up to date", file=sys.stderr)
+        return
     blocks = [layer for layer in study.layers_of(model) if layer != EMBEDDINGS]
     block = chosen_block(study, model)
     caches = {layer: read_layer(path, layer) for layer in blocks}
@@ -86,7 +91,7 @@ def read_model(study: Study, model: Model) -> None:
     held_out = pd.concat([held_out_rows(caches[layer], layer) for layer in blocks], ignore_index=True)
     for name, table in (("texts", found), ("pairs", held_out)):
         plain = pa.Table.from_pandas(table, preserve_index=False)
-        write_table(plain, study.paths.readings(model.name, name), {**inputs, "of": name}, cost)
+        write_table(plain, study.paths.readings(model.name, name), made_from[name], cost)
 
 
 def chosen_block(study: Study, model: Model) -> int:

@@ -168,7 +168,7 @@ def _read(study: Study, model: Model, card: Inputs, cache: tuple[Path, Inputs]) 
     scores = {name: paths.scores(name, study.scorers[0]) for name in authors}
     prints = {name: read_fingerprint(path) for name, path in scores.items()}
     worth = correlation_inputs(study, model, {of: digest(own) for of, own in readings.items()}, prints)
-    inputs = [*(paths.readings(model.name, of) for of in READINGS), *scores.values()]
+    inputs += scores.values()
     for name in CORRELATION:
         path = paths.correlation(model.name, name)
         yield Result(path, inputs, is_fresh(path, worth))
