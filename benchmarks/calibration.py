@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from agreement import agreements, anti_shares
 from attacks import attacks, change_intervals, published
 from factors import factors
 from scipy.stats import beta, binom, norm
@@ -262,6 +263,8 @@ TASKS = {
     "changes": partial(change_intervals, run),
     "success": partial(published, run),
     "carried": partial(carried, run),
+    "agreement": partial(agreements, run),
+    "anti": partial(anti_shares, run),
 }
 
 

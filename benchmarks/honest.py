@@ -254,13 +254,16 @@ def arms(
         positive = rng.random(len(own)) < rate
         parts.append(own.assign(arm=arm, layer=np.nan, positive=positive, negative=~positive))
     scores = pd.concat(parts, ignore_index=True)
-    return scores.assign(ended=True, nll=1.0, text="")
+    evidence = scores["positive"].astype(int) - scores["negative"].astype(int)
+    return scores.assign(evidence=evidence, ended=True, nll=1.0, text="")
 
 
 def steered(case: Honest, study: Study, probe: Probe) -> dict[str, pd.DataFrame]:
     """The tables of effects, by the code of a study."""
     scores = case.scores.assign(layer=case.scores["layer"].where(case.scores["layer"].isna(), case.layer))
     tables = effects_tables(study, {"rubric": scores}, {case.layer: probe})
+    person = {"first": "rubric", "second": "human: one", "texts": 100, "kappa": 0.9, "kappa_lower": 0.8, "kappa_upper": 1.0}
+    tables["agreement"] = pd.DataFrame([person])
     return {name: table if "model" in table else table.assign(model="m") for name, table in tables.items()}
 
 

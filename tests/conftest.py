@@ -96,6 +96,7 @@ class World:
             "criteria": {**demo["criteria"], "trend_alpha": 5},
             "controls": {"random": 2, "flipped": 1},
             "samples": 3,
+            "correlation": False,
             "sampling": {"max_new_tokens": 24},
         }
         path = self.folder / f"config/studies/{name}.yaml"

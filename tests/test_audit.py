@@ -286,13 +286,14 @@ def test_every_sweep_has_control_arms_of_the_same_length_that_are_judged_apart()
 
 
 def test_words_are_matched_whole_without_echoes_and_judges_and_humans_can_be_compared():
-    from probesteer.behaviour.kappa import agreement
+    from probesteer.behaviour.agreement import agreement_with
     from probesteer.behaviour.scoring import lexical
 
     assert lexical("helpless careful", "") == 0
     assert lexical("please help the person who is sorry", "please help the person who is sorry") == 0
     scores = generations({-5: 0.2, 0: 0.5, 5: 0.8}).assign(evidence=lambda table: np.where(table["positive"], 1, -1))
-    assert agreement(scores, scores.assign(rating=scores["evidence"] + 1))["kappa"] == 1
+    found, _ = agreement_with(scores, {"person": scores.assign(rating=scores["evidence"] + 1)})
+    assert found["kappa"].tolist() == [1]
 
 
 def test_only_new_tokens_are_decoded(organism):

@@ -66,7 +66,7 @@ def test_oracles_that_are_not_installed_are_named_and_the_others_agree():
 
 
 def test_the_calibration_runs_small():
-    tasks = ["detection", "coverage", "private", "attacks", "changes", "success"]
+    tasks = ["detection", "coverage", "private", "attacks", "changes", "success", "agreement", "anti"]
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks/calibration.py", *tasks, "--sets", "8"],
         capture_output=True,

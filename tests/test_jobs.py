@@ -21,20 +21,22 @@ OPTIONS: dict[str, tuple[object, set[str]]] = {
     "pairs": ({"file": "resources/concepts/formality/pairs.jsonl"}, {"activations"}),
     "writing": ({"generators": ["openai:m"]}, set()),
     "scenarios": (["the_maze"], AXES),
-    "layers": ([3], {"detect", "forecast", "readings", "independence", "corpus", "transfer", "causes"}),
+    "layers": ([3], {"detect", "forecast", "readings", "independence", "corpus", "transfer", "causes", "correlation"}),
     "steering_layers": ([2], AXES),
     "alphas": ([0, 0.1], AXES),
     "alpha_unit": ("absolute", {"steer", "effects", "dose"}),
     "samples": (7, {"baseline", "steer"}),
     "sampling": ({"temperature": 1.0}, {"baseline", "steer"}),
     "positions": ("response", {"steer", "dose", "forecast", "corpus"}),
-    "seed": (9, {"probe", "detect", "readings", "transfer", "causes", "baseline", "steer", "effects"}),
+    "seed": (9, {"probe", "detect", "readings", "transfer", "causes", "baseline", "steer", "effects", "correlation"}),
     "method": ("lda", {"probe", "forecast"}),
     "ablations": (1, {"activations"}),
     "controls": ({"random": 1}, {"probe", "texts", "effects"}),
     "pooling": ("last", {"activations"}),
     "max_text_tokens": (64, {"activations"}),
     "scorers": (["grammar"], {"effects"}),
+    "ratings": (["resources/published/models.csv"], {"effects"}),
+    "correlation": (True, set()),
     "judge": ({"endpoint": "http://x/v1", "name": "j"}, {"judge"}),
     "compare": ({"transfer": True, "maps": 300}, {"transfer"}),
     "criteria": ({"auroc": 0.8, "trend_alpha": 0.1}, set()),
@@ -73,7 +75,8 @@ def test_the_trend_range_is_an_axis_of_the_control_arms():
     study = load_study(ROOT / "config/config.yaml")
     other = Study.model_validate({**study.model_dump(), "criteria": {"trend_alpha": 3.0}})
     before, after = determined(study), determined(other)
-    assert {rule for rule in before if before[rule] != after[rule]} == {"texts", "effects"}
+    changed = {rule for rule in before if before[rule] != after[rule]}
+    assert changed == {"texts", "effects", "correlation"}
 
 
 def test_a_finished_study_has_nothing_unfinished(finished: World, monkeypatch):

@@ -160,16 +160,31 @@ def score(
 
 
 @verb()
+def ratings(
+    texts: Annotated[list[Path], typer.Argument(metavar="TEXTS.parquet...")],
+    concept: Annotated[str, typer.Option(help="Name or folder of the concept: its prompts and rubrics.")],
+    output: Output,
+    count: Annotated[int, typer.Option("--texts", min=1, help="Texts of each model.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
+) -> None:
+    """Write texts, shuffled and blinded, as a CSV for a person to rate."""
+    from probesteer.behaviour.verbs import sheet_of_files
+
+    print(sheet_of_files(texts, concept, count, seed, output))
+
+
+@verb()
 def agreement(
     scores: Annotated[Path, typer.Argument(metavar="SCORES.parquet")],
-    ratings: Annotated[Path, typer.Argument(metavar="RATINGS.csv")],
+    ratings: Annotated[list[Path], typer.Argument(metavar="RATINGS.csv...")],
 ) -> None:
-    """Cohen's kappa of scores with human ratings: columns model, layer, scenario, alpha, sample, rating (0, 1 or 2)."""
+    """Cohen's kappa and Krippendorff's alpha of scores and people's ratings, a file each: sheets, or columns model, layer,
+
+    scenario, alpha, sample, rating (0, 1 or 2).
+    """
     from probesteer.behaviour.verbs import agreement_of_files
 
-    found = agreement_of_files(scores, ratings)
-    rest = f"; {found['unmatched']} ratings are of other texts" if found["unmatched"] else ""
-    print(f"kappa {found['kappa']:.3f} [{found['lower']:.3f}, {found['upper']:.3f}] on {found['texts']} texts{rest}")
+    print(*agreement_of_files(scores, ratings), sep="\n")
 
 
 @verb()
@@ -350,6 +365,16 @@ def texts(study: Saved, model: OfModel) -> None:
     from probesteer.steering.texts import gather_model
 
     gather_model(*saved_model(study, model))
+
+
+@verb()
+def correlation(study: Saved, model: OfModel) -> None:
+    """Let a model read what was written; compare that with the scores, and its best block to read with the best to steer."""
+    from probesteer.behaviour.correlation import correlate_model
+    from probesteer.detection.reading import read_model
+
+    read_model(*saved_model(study, model))
+    correlate_model(*saved_model(study, model))
 
 
 @verb()

@@ -17,7 +17,7 @@ from probesteer.files import seal
 from probesteer.files.digests import digest
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
-from probesteer.study.paths import CONCEPTS, EFFECTS, PAGE
+from probesteer.study.paths import CONCEPTS, CORRELATION, EFFECTS, PAGE, READINGS
 
 Settings = dict[str, Any]
 
@@ -68,7 +68,7 @@ def judge_settings(study: Study, model: Model) -> Settings:
 
 
 def effects_settings(study: Study, model: Model) -> Settings:
-    return {
+    settings = {
         "scorers": study.scorers,
         "arms": study.controls.arms(),
         "limit": study.criteria.trend_alpha,
@@ -76,6 +76,17 @@ def effects_settings(study: Study, model: Model) -> Settings:
         "seed": study.seed,
         "unit": study.alpha_unit,
     }
+    return {**settings, "ratings": study.ratings} if study.ratings else settings
+
+
+def reading_settings(study: Study, model: Model) -> Settings:
+    """Who wrote the texts that every model reads, and which of them."""
+    shared = study.steered[0].name if study.steered else ""
+    return {"shared": shared, "limit": study.criteria.trend_alpha, "layers": study.layers_of(model)}
+
+
+def correlation_settings(study: Study, model: Model) -> Settings:
+    return {"scorer": study.scorers[:1], "seed": study.seed, **reading_settings(study, model)}
 
 
 def readings_settings(study: Study, model: Model) -> Settings:
@@ -114,6 +125,7 @@ SETTINGS: dict[str, Callable[[Study, Model], Settings]] = {
     "corpus": corpus_settings,
     "transfer": transfer_settings,
     "causes": causes_settings,
+    "correlation": correlation_settings,
 }
 
 
@@ -144,6 +156,9 @@ def results(study: Study) -> Iterator[Path]:
             yield paths.texts(model.name)
             yield from (paths.scores(model.name, scorer) for scorer in study.scorers)
             yield from (paths.effects(model.name, table) for table in EFFECTS)
+        if layers and study.correlation:
+            yield from (paths.readings(model.name, of) for of in READINGS)
+            yield from (paths.correlation(model.name, table) for table in CORRELATION)
 
 
 def unfinished(study: Study, foreign: Collection[Path] = ()) -> tuple[list[Path], list[Path]]:

@@ -10,7 +10,7 @@ from probesteer.files.tables import read_cost
 from probesteer.study.cells import Cell
 from probesteer.study.experiment import Study
 from probesteer.study.model import BYTES_PER_WEIGHT, Model
-from probesteer.study.paths import EFFECTS, PAGE
+from probesteer.study.paths import CORRELATION, EFFECTS, PAGE, READINGS
 
 # Assumptions, where no earlier cell of the model says more. A card with 1 TB/s of memory and 100 TFLOP/s that is reached; one
 # thread of a CPU as benchmarks/engine.py has it: 170 tokens a second of 110 million parameters, 64 rows at a time.
@@ -31,7 +31,7 @@ class Plan:
 
     model: str
     jobs: int
-    """Jobs that load the model: activations, forecast, baseline, one per steered layer, and its dose where the unit has one."""
+    """Jobs that load the model: activations, forecast, baseline, one a steered layer, and its dose and readings if any."""
     light_jobs: int
     """The others: what the model is, its probes, its detection, and what is made of its cells."""
     cells: int
@@ -56,6 +56,7 @@ def plan_model(study: Study, model: Model, texts: int, captures: int) -> Plan:
     lacking = [len(found) < len(group) for found, group in zip(there, groups, strict=True)]
     light = light_jobs(study, model, captures, missing)
     loads = captures + sum(lacking) + found_jobs(study, model, captures, bool(lacking and lacking[0]))
+    loads += light.read
     judged = "rubric" in study.scorers and bool(groups) and light.again
     flops = FLOPS if study.resources.gpus else CPU_FLOPS
     capture = texts * TEXT_TOKENS * 2 * parameters / flops if captures else 0.0
@@ -72,6 +73,8 @@ class Light(NamedTuple):
 
     left: int
     again: bool
+    read: int = 0
+    """Jobs in which the model, which they load, reads texts."""
 
 
 def light_jobs(study: Study, model: Model, captures: int, missing: int) -> Light:
@@ -89,7 +92,10 @@ def light_jobs(study: Study, model: Model, captures: int, missing: int) -> Light
     plain = [scorer for scorer in study.scorers if scorer != "rubric"]
     scores = sum(texts or not paths.scores(name, scorer).exists() for scorer in plain)
     effects = texts or probes or scores or not all(paths.effects(name, table).exists() for table in EFFECTS)
-    return Light(count + texts + scores + bool(effects), texts or not paths.scores(name, "rubric").exists())
+    made = [*(paths.readings(name, of) for of in READINGS), *(paths.correlation(name, table) for table in CORRELATION)]
+    read = study.correlation and (texts or scores or not all(path.exists() for path in [paths.detection(name), *made]))
+    again = texts or not paths.scores(name, "rubric").exists()
+    return Light(count + texts + scores + bool(effects), again, int(read))
 
 
 def found_jobs(study: Study, model: Model, captures: int, baseline: bool) -> int:

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from probesteer.behaviour.agreement import agreement_with
 from probesteer.behaviour.coherence import judge_coherence
 from probesteer.behaviour.effects import dose_response, of_arm, success_intervals, success_rates
-from probesteer.behaviour.kappa import agreement
 from probesteer.behaviour.outcomes import with_unrated
 from probesteer.cli import main
 from probesteer.errors import InputError
@@ -38,6 +38,12 @@ def study_scores(samples: int = 5) -> pd.DataFrame:
     return table.assign(coherent=True, coherent_published=True)
 
 
+def agreement(scores: pd.DataFrame, ratings: pd.DataFrame) -> dict:
+    """The row of scores and ratings, and how many of these are of other texts."""
+    table, unmatched = agreement_with(scores, {"ratings": ratings})
+    return {**table.iloc[0], "unmatched": unmatched}
+
+
 def test_ratings_meet_the_scores_of_their_own_arm():
     scores = study_scores()
     ratings = scores.assign(rating=scores["evidence"] + 1)
@@ -58,7 +64,7 @@ def test_an_unsteered_text_counts_once_however_many_layers_it_stands_at():
 def test_a_text_that_is_rated_twice_is_refused():
     scores = study_scores()
     twice = pd.concat([scores.assign(rating=1)] * 2)
-    with pytest.raises(InputError, match=r"ratings: model 7, layer 3.0, .* is there twice"):
+    with pytest.raises(InputError, match=r"ratings ratings: arm probe, model 7, layer 3, .* is there twice"):
         agreement(scores, twice)
     with pytest.raises(InputError, match=r"scores: .* is there twice"):
         agreement(pd.concat([scores] * 2), scores.assign(rating=1))
@@ -70,7 +76,7 @@ def test_models_named_as_numbers_or_na_are_names(tmp_path, capsys):
     rated = scores[scores["arm"] == "probe"]
     rated.assign(rating=rated["evidence"] + 1)[[*KEYS, "rating"]].to_csv(tmp_path / "ratings.csv", index=False)
     assert main(["agreement", str(tmp_path / "scores.parquet"), str(tmp_path / "ratings.csv")]) == 0
-    assert "kappa 1.000 [1.000, 1.000] on 20 texts" in capsys.readouterr().out
+    assert "scores and human: ratings: kappa 1.000 [0.644, 1.000], alpha 1.000" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

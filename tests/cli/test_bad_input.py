@@ -92,6 +92,11 @@ STUDIES: dict[str, tuple[dict, str]] = {
     "unknown scenario": ({"scenarios": ["the_moon"]}, "scenario the_moon: not in"),
     "repeated scenario": ({"scenarios": ["the_maze", "the_maze"]}, "the_maze is given twice"),
     "unknown concept": ({"concept": "envy"}, "concept envy: "),
+    "ratings that are not there": ({"ratings": ["nobody.csv"]}, "ratings: nobody.csv: no such file"),
+    "a judge that is steered": (
+        {"judge": {"model": {"name": "j", "source": "resources/organisms/llama"}}},
+        "judge: it is llama of the study, and no model rates itself",
+    ),
     "steering without a scorer": ({"scorers": []}, "scorers: models are steered and no scorer is named"),
     "scorer that cannot score the concept": ({"scorers": ["lexical"]}, "scorer lexical: cannot score empathy_grammar"),
     "share of the depth above one": ({"steering_layers": [1.5]}, "steering_layers.0: a block counted from 0, or a share"),

@@ -74,6 +74,7 @@ rule effects:
         doses=lambda wildcards: [
             PATHS.dose(wildcards.model, layer) for layer in STUDY.steering_layers_of(STUDY[wildcards.model]) if STUDY.dosed
         ],
+        ratings=lambda wildcards: STUDY.ratings,
     output:
         expand(PATHS.effects("{{model}}", "{table}"), table=EFFECTS),
     log:
@@ -89,3 +90,27 @@ rule effects:
         settings=settings("effects"),
     shell:
         "probesteer effects --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"
+
+
+# What a model reads in its own texts and in those of the first steered model, which all read, against the scores.
+rule correlation:
+    input:
+        card=card_of,
+        weights=weights_of,
+        activations=lambda wildcards: activations_of(wildcards)[0],
+        detection=PATHS.detection("{model}"),
+        texts=lambda wildcards: [PATHS.texts(name) for name in authors_of(wildcards)],
+        scores=lambda wildcards: [PATHS.scores(name, STUDY.scorers[0]) for name in authors_of(wildcards)],
+    output:
+        update([PATHS.readings("{model}", of) for of in READINGS]),
+        [PATHS.correlation("{model}", table) for table in CORRELATION],
+    log:
+        PATHS.log("correlation", "{model}"),
+    threads: MODEL_THREADS
+    resources:
+        **MODEL_JOB,
+    params:
+        study=PATHS.saved,
+        settings=settings("correlation"),
+    shell:
+        "probesteer correlation --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"

@@ -14,7 +14,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from probesteer import concepts, jobs
 from probesteer import study as studies
-from probesteer.study.paths import CORPUS_TABLES, EFFECTS
+from probesteer.study.paths import CORPUS_TABLES, CORRELATION, EFFECTS, READINGS
 from probesteer.concepts.data import activations_path, pairs_files
 from probesteer.errors import InputError
 
@@ -167,6 +167,11 @@ def receipt_of(wildcards):
 def activations_of(wildcards):
     """The caches that hold the model's activations on the pairs of the study's concepts, its own first."""
     return [activations_path(STUDY, STUDY[wildcards.model], pairs) for pairs in PAIR_SETS.values()]
+
+
+def authors_of(wildcards):
+    """Whose texts a model reads: its own, and those of the first steered model, which all read."""
+    return list(dict.fromkeys([wildcards.model, STUDY.steered[0].name]))
 
 
 def billions(models):

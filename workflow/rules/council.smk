@@ -28,6 +28,7 @@ rule aggregate:
         [PATHS.forecast(model.name) for model in STUDY.steered],
         [path for model in STUDY.models for path in STUDY.comparisons(model)],
         [PATHS.compared(model.name, "causes") for model in STUDY.models if STUDY.compare.causes],
+        [PATHS.correlation(model.name, CORRELATION[0]) for model in STUDY.steered if STUDY.correlation],
     output:
         # `update`: the last good report stays until the new one is whole.
         study=update(PATHS.report / studies.SAVED),

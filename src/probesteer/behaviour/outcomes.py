@@ -2,19 +2,24 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from probesteer.behaviour.agreement import of_scorers
+from probesteer.behaviour.anti_steered import anti_steered
 from probesteer.behaviour.arms import arm_rates
 from probesteer.behaviour.changes import bounded, mean_change, paired_change
 from probesteer.behaviour.effects import CELL, RULES, dose_response, mean_success, of_arm, rated, success_rates
 from probesteer.behaviour.nats import equal_kl
+from probesteer.behaviour.ratings import people_of
 from probesteer.behaviour.specificity import specificity
 from probesteer.behaviour.trends import control_trends, scenario_trends, trends
 from probesteer.directions import Probe
 from probesteer.directions.sites import load_sites
+from probesteer.files.digests import file_digest
 from probesteer.files.tables import FINGERPRINT, read_fingerprint, read_table, write_table
 from probesteer.jobs import effects_settings
 from probesteer.study.cells import BASELINE_ARM, PROBE_ARM, PROMPTED_ARMS, RANDOM, dose_pairs
@@ -31,7 +36,8 @@ def effects_inputs(study: Study, model: Model, scores: Mapping[str, str], probes
     fitted = {str(layer): probe.metadata.get(FINGERPRINT.decode(), "") for layer, probe in probes.items()}
     doses = {str(layer): dict(probe.doses) for layer, probe in probes.items()}
     inputs = {"numerics": NUMERICS, "scores": dict(scores), "probes": fitted, "doses": doses}
-    return {**inputs, **effects_settings(study, model)}
+    people = {path: file_digest(Path(path)) for path in study.ratings}
+    return {**inputs, **({"people": people} if people else {}), **effects_settings(study, model)}
 
 
 def write_effects(study: Study, model: Model) -> None:
@@ -40,13 +46,22 @@ def write_effects(study: Study, model: Model) -> None:
     probes = {probe.layer: probe for probe in load_sites(study, model).values()}
     scores = {scorer: read_table(path).to_pandas() for scorer, path in paths.items()}
     inputs = effects_inputs(study, model, {scorer: read_fingerprint(path) for scorer, path in paths.items()}, probes)
-    for name, table in effects_tables(study, scores, probes).items():
+    people = people_of([Path(path) for path in study.ratings], scores[study.scorers[0]])
+    for name, table in effects_tables(study, scores, probes, people).items():
         plain = pa.Table.from_pandas(table.drop(columns="model", errors="ignore"), preserve_index=False)
         write_table(plain, study.paths.effects(model.name, name), inputs)
 
 
-def effects_tables(study: Study, scores: Mapping[str, pd.DataFrame], probes: Mapping[int, Probe]) -> dict[str, pd.DataFrame]:
-    """Dose-response, trends, prompted rates and examples from the first scorer; success by every scorer and rule."""
+def effects_tables(
+    study: Study,
+    scores: Mapping[str, pd.DataFrame],
+    probes: Mapping[int, Probe],
+    people: Mapping[str, pd.DataFrame] = MappingProxyType({}),
+) -> dict[str, pd.DataFrame]:
+    """Dose-response, trends, prompted rates and examples from the first scorer; success by every scorer and rule.
+
+    `people` are what raters said of some of the texts (`ratings.people_of`).
+    """
     sweeps = {scorer: of_arm(table) for scorer, table in scores.items()}
     decides = study.scorers[0]
     success = [success_rates(sweep, rule).assign(scorer=scorer) for scorer, sweep in sweeps.items() for rule in RULES]
@@ -57,6 +72,8 @@ def effects_tables(study: Study, scores: Mapping[str, pd.DataFrame], probes: Map
         "dose_response": with_doses(with_unrated(dose_response(sweeps[decides]), scores[decides]), probes, study.alpha_unit),
         "steering": steering,
         "success": mean_success(steering),
+        "scorer_agreement": of_scorers(scores, people),
+        "anti_steered": anti_steered(scores[decides], limit),
         "trends": trends(sweeps[decides], limit, study.seed, study.trend_permutations),
         "scenario_trends": scenario_trends(sweeps[decides], limit),
         "specificity": specificity(scores[decides], dose_pairs(sweeps[decides]["alpha"], limit)),

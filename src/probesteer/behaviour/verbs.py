@@ -1,21 +1,22 @@
 """Scores, effects and agreement of files that a user names."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from probesteer.behaviour.agreement import ALL, agreement_with
 from probesteer.behaviour.coherence import LIKELIHOODS, how_judged
 from probesteer.behaviour.effects import OPTIONAL_COLUMNS, SCORE_COLUMNS, of_arm, rated, success_rates
-from probesteer.behaviour.judging import answers_beside, endpoint_rater, judge_model, local_rater, rate_texts
-from probesteer.behaviour.kappa import AXES, agreement
+from probesteer.behaviour.endpoint import answers_beside, endpoint_rater
+from probesteer.behaviour.judging import judge_model, local_rater, rate_texts, refuse_own
+from probesteer.behaviour.ratings import KEY, people_of, write_sheet
 from probesteer.behaviour.scoring import PUBLISHED_WORDS, TEXT_COLUMNS, score, score_model, words_of, write_scores
 from probesteer.concepts.concept import concept_folder, load_concept
 from probesteer.concepts.data import study_concept
 from probesteer.errors import InputError
 from probesteer.files.cards import read_card
-from probesteer.files.rows import delimited_rows
 from probesteer.files.tables import read_table
 from probesteer.files.whole import atomic, refuse_overwrite
 from probesteer.study.experiment import Study
@@ -37,7 +38,7 @@ def read_texts(path: Path, needs: Mapping[str, str], optional: Mapping[str, str]
     table = read_table(path, needs=needs, optional=optional).to_pandas()
     if table.empty:
         raise InputError(f"{path}: there are no rows")
-    keys = [name for name in ("concept", "arm", *AXES) if name in table]
+    keys = [name for name in ("concept", "arm", *KEY) if name in table]
     if (again := table.duplicated(keys)).any():
         row = int(again.to_numpy().argmax())
         text = ", ".join(f"{key} {table[key][row]}" for key in keys)
@@ -66,7 +67,9 @@ def score_file(
     if scorer == "rubric":
         if concept is None or (judge is None) == (url is None) or bool(url) != bool(name):
             raise InputError("scorer rubric needs --concept and either --judge CARD or --endpoint URL with --judge-name NAME")
-        rater = local_rater(read_card(judge)) if judge else endpoint_rater(str(url), str(name), answers_beside(output))
+        card = read_card(judge) if judge else {}
+        refuse_own([str(name) if name else str(card.get("name")), str(card.get("source"))], table["model"].unique())
+        rater = local_rater(card) if card else endpoint_rater(str(url), str(name), answers_beside(output))
         scored = rate_texts(table, concept, rater)
     else:
         words = words_of(concept) if concept and scorer == "lexical" else PUBLISHED_WORDS
@@ -97,27 +100,23 @@ def _left_out(what: str, count: int) -> str:
     return f"; {count} texts {what} left out" if count else ""
 
 
-def agreement_of_files(scores: Path, ratings: Path) -> dict[str, float]:
-    """Cohen's kappa of a file of scores with a CSV file of ratings. Raises InputError."""
-    needs = {name: kind for name, kind in TEXT_COLUMNS.items() if name in AXES} | {"evidence": "number?"}
-    ours = read_table(scores, needs=needs, optional={"arm": "text"}).to_pandas()
-    return agreement(ours, read_ratings(ratings))
+def agreement_of_files(scores: Path, ratings: Sequence[Path]) -> list[str]:
+    """The agreement of a file of scores with people's ratings, a CSV file each, in lines. Raises InputError."""
+    needs = {name: kind for name, kind in TEXT_COLUMNS.items() if name in KEY} | {"evidence": "number?"}
+    ours = read_table(scores, needs=needs, optional={"arm": "text", "text": "text"}).to_pandas()
+    table, unmatched = agreement_with(ours, people_of(ratings, ours))
+    lines = [f"{unmatched} ratings are of other texts"] if unmatched else []
+    for row in table.to_dict("records"):
+        who = "all of them" if row["first"] == ALL else f"{row['first']} and {row['second']}"
+        names = ["alpha"] if row["first"] == ALL else ["kappa", "alpha"]
+        found = [f"{name} {row[name]:.3f} [{row[f'{name}_lower']:.3f}, {row[f'{name}_upper']:.3f}]" for name in names]
+        lines.append(f"{who}: {', '.join(found)} on {row['texts']} texts")
+    return lines
 
 
-def read_ratings(path: Path) -> pd.DataFrame:
-    """A CSV file of ratings: AXES, `rating` and, where it has them, arms. Raises InputError."""
-    rows = list(delimited_rows(path))
-    if not rows:
-        raise InputError(f"{path}: there are no ratings")
-    if missing := [column for column in [*AXES, "rating"] if column not in rows[0][1]]:
-        raise InputError(f"{path}: column {missing[0]} is missing; it needs {', '.join([*AXES, 'rating'])}")
-    table = pd.DataFrame([row for _where, row in rows])
-    for name in ("layer", "alpha", "sample", "rating"):
-        numbers = pd.to_numeric(table[name], errors="coerce")
-        wrong = ~numbers.isin([0, 1, 2]) if name == "rating" else numbers.isna() & ((name != "layer") | (table[name] != ""))
-        if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            expected = "0, 1 or 2" if name == "rating" else "a number"
-            raise InputError(f"{rows[row][0]}: {name} {table[name][row] or 'empty'} is not {expected}")
-        table[name] = numbers
-    return table
+def sheet_of_files(texts: Sequence[Path], concept: str, count: int, seed: int, output: Path) -> str:
+    """Write a sheet of texts of these files to rate; returns what was written. Raises InputError."""
+    refuse_overwrite(output, *texts)
+    tables = [read_texts(path, TEXT_COLUMNS, {"arm": "text", "concept": "text"}) for path in texts]
+    rows = write_sheet(pd.concat(tables, ignore_index=True), load_concept(concept_folder(concept)), count, seed, output)
+    return f"wrote {rows} texts to {output}: fill in its column rating with 0, 1 or 2, and name it under ratings of the study"

@@ -120,6 +120,8 @@ def check_study(study: Study) -> Study:
             raise InputError(f"scorer {scorer}: cannot score {study.concept}; {', '.join(able)} can (lexical needs word lists)")
         if scorer == "lexical":
             check_words(concept, study.scenario_names())
+    if lost := [path for path in study.ratings if not Path(path).is_file()]:
+        raise InputError(f"ratings: {lost[0]}: no such file; `probesteer ratings` writes a sheet to fill in")
     concepts = {study.concept: concept}
     if study.control_concept:
         concepts[study.control_concept] = load_concept(CONCEPTS / study.control_concept)

@@ -124,25 +124,25 @@ def write_activations(
         cut.append(window.cut)
         return window
 
-    texts = read_texts(tokenizer, rows, prompts, card["chat_template"])
+    texts = read_texts(tokenizer, [(row.pair.scenario, row.text) for row in rows], prompts, card["chat_template"])
     windows = captured_windows(model, tokenizer, texts, layers, [pooling], max_tokens=max_tokens)
     write_row_groups(row_groups(map(counted, windows), rows, layers, pooling), output, inputs, cost)
     print(f"{sum(cut)} of {len(rows)} texts were cut: they are longer than what is read of a text", file=sys.stderr)
 
 
 def read_texts(
-    tokenizer: Any, rows: Sequence[Row], prompts: Mapping[str, str] | None, chat_template: bool
+    tokenizer: Any, rows: Sequence[tuple[str, str]], prompts: Mapping[str, str] | None, chat_template: bool
 ) -> "list[str] | list[tuple[str, str]]":
-    """What is captured of rows: their texts, or with `prompts` the rendered prompt of each scenario and the text after it."""
+    """What is captured of scenarios with their texts: the texts, or with `prompts` each scenario's rendered prompt and text."""
     from probesteer.lm.load import render_prompt
 
     if prompts is None:
-        return [row.text for row in rows]
+        return [text for _scenario, text in rows]
     rendered = {
         scenario: render_prompt(tokenizer, prompts["system"], prompts[scenario], chat_template)
-        for scenario in {row.pair.scenario for row in rows}
+        for scenario in {scenario for scenario, _text in rows}
     }
-    return [(rendered[row.pair.scenario], row.text) for row in rows]
+    return [(rendered[scenario], text) for scenario, text in rows]
 
 
 def row_groups(windows: Iterable[Any], rows: Sequence[Row], layers: Sequence[int], pooling: str) -> Iterator[pa.Table]:

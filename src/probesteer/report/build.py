@@ -17,6 +17,7 @@ from probesteer.report.council import deliberate, judge_trends, select_layers
 from probesteer.report.evidence import (
     Evidence,
     cells_table,
+    correlation_tables,
     data_table,
     detection_tables,
     doses_table,
@@ -84,13 +85,15 @@ def make_report(study: Study, folder: Path, earlier: Sequence[Report], made: Map
         **detection_tables(study),
         **effects_tables(study),
     }
+    tables |= correlation_tables(study)
     tables |= {"forecast": forecast_table(study), "doses": doses_table(study)}
     tables["council"] = select_layers(tables["detection"], tables["selection"], study.criteria)
     tables["trends"] = judge_trends(with_power(study, tables["trends"]), tables, study.criteria)
     tables["trends"] = with_forecast(tables["trends"], tables["forecast"], tables["dose_response"], study.criteria.trend_alpha)
     tables["checks"], tables["verdict"] = deliberate(evidence_of(study, tables))
     tables |= comparisons(study, tables)
-    tables["published"] = replication(study.models, tables["detection"], tables["steering"])
+    correlated = {name: tables[name] for name in ("correlation", "binary")}
+    tables["published"] = replication(study.models, tables["detection"], tables["steering"], correlated)
     current = report_of(study, tables["verdict"])
     tables["reassessment"] = reassess(current, earlier)
     study.save(folder / SAVED)
@@ -128,6 +131,8 @@ def evidence_of(study: Study, tables: Mapping[str, pd.DataFrame]) -> Evidence:
         cells=tables["cells"],
         cost=tables["cost"],
         models=tables["models"],
+        agreement=tables["scorer_agreement"],
+        scorer=study.scorers[0] if study.steered else "",
     )
 
 

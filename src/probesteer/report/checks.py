@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probesteer.behaviour.agreement import HUMAN
 from probesteer.behaviour.effects import CEILING, FLOOR
 from probesteer.directions.methods import COINCIDE
 from probesteer.report.evidence import Evidence
@@ -231,6 +232,22 @@ def engineer_ratings(evidence: Evidence) -> Findings:
             missing = once["unrated"].sum()
             texts = missing + once["samples"].sum()
             yield str(model), graded(missing == 0, missing <= UNRATED * texts), f"{missing} of {texts} texts have no rating"
+
+
+@check("Statistician", "judge agrees with people", "scorer_agreement")
+def statistician_judge(evidence: Evidence) -> Findings:
+    """Where a judge decides, it rates as every person does who rated texts of the model, by the interval of Cohen's kappa."""
+    if evidence.scorer != "rubric":
+        return
+    bar, rated = evidence.criteria.agreement, dict(list(evidence.agreement.groupby("model"))) if len(evidence.agreement) else {}
+    for model in evidence.trends["model"].unique() if len(evidence.trends) else []:
+        rows = rated[model].itertuples() if model in rated else []
+        own = [row for row in rows if row.first == evidence.scorer and str(row.second).startswith(HUMAN)]
+        listed = ", ".join(
+            f"{row.second} {row.kappa:.2f} [{row.kappa_lower:.2f}, {row.kappa_upper:.2f}] on {row.texts} texts" for row in own
+        )
+        good = bool(own) and all(row.kappa_lower >= bar for row in own)
+        yield model, graded(good), f"kappa with {listed} (bar {bar}, of the lower end)" if own else "nobody rated its texts"
 
 
 @check("Engineer", "truncation", "dose_response")

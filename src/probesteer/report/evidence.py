@@ -15,7 +15,7 @@ from probesteer.files.tables import FOREIGN, read_fingerprint, read_table
 from probesteer.report.implied import Result, Shared, implied, implied_pairs
 from probesteer.report.views import wide
 from probesteer.study.experiment import Study
-from probesteer.study.paths import EFFECTS
+from probesteer.study.paths import CORRELATION, EFFECTS
 from probesteer.study.sections import Criteria
 
 Card = Mapping[str, Any]
@@ -43,6 +43,10 @@ class Evidence:
     """Verified cells per model."""
     cost: pd.DataFrame = field(default_factory=pd.DataFrame)
     models: pd.DataFrame = field(default_factory=pd.DataFrame)
+    agreement: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Agreement of scorers with each other and with people (`behaviour.agreement.of_scorers`)."""
+    scorer: str = ""
+    """The one that decides."""
 
 
 def verified_cards(study: Study) -> dict[str, dict[str, Any]]:
@@ -87,6 +91,7 @@ def fingerprints(study: Study) -> dict[str, str]:
     paths += [study.paths.forecast(model.name) for model in study.steered]
     paths += [path for model in study.models for path in study.comparisons(model)]
     paths += [study.paths.compared(model.name, "causes") for model in study.models if study.compare.causes]
+    paths += [study.paths.correlation(model.name, name) for model in study.steered for name in CORRELATION if study.correlation]
     return {str(path): read_fingerprint(path) for path in paths}
 
 
@@ -104,6 +109,16 @@ def effects_tables(study: Study) -> dict[str, pd.DataFrame]:
             for model in sorted(study.steered, key=lambda model: model.name)
         ]
         parts = [part for part in parts if len(part)]
+        tables[name] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return tables
+
+
+def correlation_tables(study: Study) -> dict[str, pd.DataFrame]:
+    """What models read in texts against their scores, all models together; empty in a study without `correlation`."""
+    models = sorted(study.steered, key=lambda model: model.name) if study.correlation else []
+    tables = {}
+    for name in CORRELATION:
+        parts = [read_table(study.paths.correlation(one.name, name)).to_pandas().pipe(_with_model, one.name) for one in models]
         tables[name] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return tables
 

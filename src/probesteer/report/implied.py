@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from probesteer.behaviour.correlation import correlation_inputs
 from probesteer.behaviour.judging import answers_beside, judge_card, judge_inputs
 from probesteer.behaviour.outcomes import effects_inputs
 from probesteer.behaviour.scoring import scores_inputs
@@ -22,18 +23,19 @@ from probesteer.concepts.neutral import corpus_file
 from probesteer.detection.activations import cache_inputs
 from probesteer.detection.fit import probe_inputs
 from probesteer.detection.forecast import forecast_inputs
+from probesteer.detection.reading import reading_inputs
 from probesteer.detection.summary import detection_inputs
 from probesteer.directions.probe import Probe, is_fresh_probe, load_probe
 from probesteer.directions.sites import block_of, dose_files, load_sites
 from probesteer.dosing.dose import dose_inputs, unsteered_of
 from probesteer.files.digests import digest
-from probesteer.files.tables import has_fingerprint, is_fresh
+from probesteer.files.tables import has_fingerprint, is_fresh, read_fingerprint
 from probesteer.steering.sweep import Sweep
 from probesteer.steering.texts import texts_inputs
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 from probesteer.study.options import AUTO, Site
-from probesteer.study.paths import EFFECTS
+from probesteer.study.paths import CORRELATION, EFFECTS, READINGS
 
 Inputs = Mapping[str, Any]
 
@@ -112,6 +114,9 @@ def implied(shared: Shared, model: Model, card: Inputs) -> Iterator[Result]:
         yield Result(path, [files[own.concept], *model.planted(), *forecast], fresh, beside=beside)
     yield from _dosed(shared, model, card)
     yield from _steered(shared, model, card, load_sites(study, model))
+    if study.correlation:
+        cache = activations_path(study, model, own), caches[own.concept]
+        yield from _read(study, model, card, cache)
 
 
 def _compared(
@@ -185,7 +190,28 @@ def _steered(shared: Shared, model: Model, card: Inputs, probes: Mapping[Site, P
         beside = [paths.benchmark("score", model.name, scorer), *([answers_beside(path)] if scorer == "rubric" else [])]
         yield Result(path, [table, concept_file], is_fresh(path, made_from), beside=beside)
     made_from = effects_inputs(study, model, scores, {probe.layer: probe for probe in probes.values()})
-    inputs = [*(paths.scores(model.name, scorer) for scorer in scores), *chain.from_iterable(fitted.values())]
+    people = [Path(path) for path in study.ratings]
+    inputs = [*(paths.scores(model.name, scorer) for scorer in scores), *chain.from_iterable(fitted.values()), *people]
     for name in EFFECTS:
         path = paths.effects(model.name, name)
         yield Result(path, inputs, is_fresh(path, made_from), beside=[paths.benchmark("effects", model.name)])
+
+
+def _read(study: Study, model: Model, card: Inputs, cache: tuple[Path, Inputs]) -> Iterator[Result]:
+    """What a model reads in texts, and what that is worth; the texts and scores that it rests on are verified by themselves."""
+    paths, authors = study.paths, list(dict.fromkeys([model.name, study.steered[0].name]))
+    texts = {name: paths.texts(name) for name in authors}
+    prints = {name: read_fingerprint(path) for name, path in texts.items()}
+    made_from = reading_inputs(study, model, card, cache[1], read_fingerprint(paths.detection(model.name)), prints)
+    inputs = [paths.card(model.name, model.key), cache[0], paths.detection(model.name), *texts.values()]
+    readings = {of: {**made_from, "of": of} for of in READINGS}
+    for of, own in readings.items():
+        path = paths.readings(model.name, of)
+        yield Result(path, inputs, is_fresh(path, own))
+    scores = {name: paths.scores(name, study.scorers[0]) for name in authors}
+    prints = {name: read_fingerprint(path) for name, path in scores.items()}
+    worth = correlation_inputs(study, model, {of: digest(own) for of, own in readings.items()}, prints)
+    inputs += scores.values()
+    for name in CORRELATION:
+        path = paths.correlation(model.name, name)
+        yield Result(path, inputs, is_fresh(path, worth))

@@ -95,7 +95,11 @@ class Study(Options):
     scorers: Annotated[list[Scorer], AfterValidator(unique)] = []
     """Scorers of generated texts, required where models are steered; the first one decides the verdict."""
     judge: Judge | None = None
-    """Who rates for the scorer rubric."""
+    """Who rates for the scorer rubric; none of the models."""
+    ratings: Annotated[list[str], AfterValidator(unique)] = []
+    """CSV files that people filled in, one a rater (`probesteer ratings` writes them): a verdict by a judge needs agreement."""
+    correlation: bool = False
+    """Whether each model reads what was written: projections of texts against their scores, and the best blocks."""
     compare: Compare = Compare()
     """What is compared between models."""
     criteria: Criteria = Criteria()
@@ -132,6 +136,8 @@ class Study(Options):
             raise ValueError("compare.transfer: there is one model; name another one to carry its direction into")
         if "rubric" in self.scorers and self.judge is None:
             raise ValueError("scorers: rubric needs a judge; give one")
+        if self.judge and (own := self.judge.among(self.models)):
+            raise ValueError(f"judge: it is {own} of the study, and no model rates itself; name another judge")
         if self.control_concept == self.concept:
             raise ValueError("control_concept: it is the concept itself; name another one")
         if reserved := [model.name for model in self.models if model.name.startswith(JUDGE_PREFIX)]:
@@ -221,6 +227,7 @@ class Study(Options):
     def figures(self) -> list[str]:
         """The figures of its report."""
         more = {"agreement": self.compared, "transfer": self.compare.transfer, "causes": self.compare.causes}
+        more["behavioural_correlation"] = self.correlation
         return [*FIGURES, *STEERED_FIGURES * bool(self.steered), *(name for name, wanted in more.items() if wanted)]
 
     def comparisons(self, model: Model) -> list[Path]:

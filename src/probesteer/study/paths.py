@@ -20,12 +20,16 @@ EFFECTS = [  # per steered model
     "nats",
     "steering",
     "success",
+    "scorer_agreement",
+    "anti_steered",
     "examples",
     "chosen",
 ]
 CORPUS_TABLES = ["corpus", "twin", "twin_pairs", "gradients"]  # per model, where directions are carried
+READINGS = ["texts", "pairs"]  # per steered model of a study with `correlation`
+CORRELATION = ["correlation", "binary", "gap", "points"]  # the same
 TABLES = ["models", "data", "detection", "selection", "details", "council", "forecast", "doses", *EFFECTS, "cells", "cost"]
-TABLES += ["agreement", "emergence", "independence", "transfer", "foretold", "causes"]
+TABLES += ["agreement", "emergence", "independence", "transfer", "foretold", "causes", *CORRELATION]
 TABLES += ["checks", "verdict", "published", "reassessment"]  # of the report
 FIGURES = ["auroc_by_layer", "random_baseline", "lexical_ablation", "cross_model_layers"]  # of every report
 STEERED_FIGURES = ["dose_response", "baseline_behaviour", "resistance_by_scenario", "steering_by_layer"]
@@ -105,6 +109,14 @@ class Paths(NamedTuple):
 
     def effects(self, model: str, table: str) -> Path:
         return self.root / "effects" / f"model={model}" / f"{table}.parquet"
+
+    def readings(self, model: str, of: str) -> Path:
+        """What a model reads in texts that were written, or in the held-out pairs: of READINGS."""
+        return self.root / "readings" / f"model={model}" / f"{of}.parquet"
+
+    def correlation(self, model: str, table: str) -> Path:
+        """What its readings are worth: of CORRELATION."""
+        return self.root / "correlation" / f"model={model}" / f"{table}.parquet"
 
     def lock(self, model: str, job: str) -> Path:
         """Held by who writes the cells of a job."""

@@ -1,7 +1,7 @@
 """The sections of a study file, one class each."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -57,6 +57,15 @@ class Judge(Options):
         if (self.model is None) == (self.endpoint is None) or (self.endpoint is None) != (self.name is None):
             raise ValueError("give either model, or endpoint and name")
         return self
+
+    def among(self, models: Iterable[Model]) -> str | None:
+        """The name of a model that this judge is, by its source or by what the endpoint is asked for."""
+        name = (self.name or "").lower()
+        for model in models:
+            asked = {model.name.lower(), model.source.lower(), model.source.rpartition("/")[2].lower()}
+            if self.model.source == model.source if self.model else name in asked:
+                return model.name
+        return None
 
 
 class Factor(Options):
@@ -230,6 +239,11 @@ class Criteria(Options):
     """Least change, from the lowest to the highest alpha of the trend range, of the rate and of that among coherent texts."""
     specificity_p: Share = 0.05
     """Most p of the probe's rate change among those of directions refitted on flipped labels."""
+    agreement: Share = 0.6
+    """Least lower end of the interval of Cohen's kappa with every human rater, where a judge decides (above it "substantial").
+
+    Landis and Koch 1977, Biometrics 33.
+    """
     baseline_coherent: Share = 0.5
     """Least coherent share of unsteered texts; below it no steering verdict is given."""
 

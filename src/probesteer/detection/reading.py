@@ -1,0 +1,142 @@
+"""What a model reads in texts that were written: their projection on its direction at its chosen block."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from probesteer.concepts.data import PairSet, activations_path, pair_set
+from probesteer.detection.activations import LayerActivations, read_layer, read_texts
+from probesteer.directions.methods import fitted
+from probesteer.errors import InputError
+from probesteer.files.cards import read_card
+from probesteer.files.tables import is_fresh, peak_memory_mb, read_fingerprint, read_inputs, read_table, write_table
+from probesteer.jobs import reading_settings
+from probesteer.study.cells import BASELINE_ARM, PROBE_ARM, PROMPTED_ARMS
+from probesteer.study.experiment import Study
+from probesteer.study.model import Model
+from probesteer.study.options import EMBEDDINGS
+from probesteer.study.paths import READINGS
+
+NUMERICS = 1  # bump by hand when the same inputs give other readings
+KEY = ["author", "arm", "layer", "scenario", "alpha", "sample"]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A direction of a block with its scale, from the training pairs alone."""
+
+    direction: np.ndarray
+    """float64 (hidden,), unit length."""
+    threshold: float
+    """Midpoint of the class means."""
+    separation: float
+    """Distance of the class means."""
+
+    @classmethod
+    def of(cls, cache: LayerActivations) -> "Reader":
+        """The reader that detection judges: the mean difference of the training pairs."""
+        positive, negative = (side.astype(np.float64) for side in cache.training_sides())
+        direction = fitted(positive, negative).astype(np.float64)
+        means = float((positive @ direction).mean()), float((negative @ direction).mean())
+        return cls(direction, sum(means) / 2, means[0] - means[1])
+
+    def read(self, activations: np.ndarray) -> np.ndarray:
+        """Projections of activations (texts, hidden): 0 at the threshold, 1/2 at the mean of the positive training texts.
+
+        NaN where the training sides coincide.
+        """
+        above = activations.astype(np.float64) @ self.direction - self.threshold
+        return above / self.separation if self.separation > 0 else np.full(len(above), np.nan)
+
+
+def reading_inputs(
+    study: Study, model: Model, card: Mapping[str, Any], cache: Mapping[str, Any], detection: str, texts: Mapping[str, str]
+) -> dict[str, Any]:
+    """Everything that determines a model's readings, given the fingerprints of its detection and of the texts by author."""
+    inputs = {"numerics": NUMERICS, "model": card["digest"], "chat_template": card["chat_template"], "cache": dict(cache)}
+    return {**inputs, "detection": detection, "texts": dict(texts), **reading_settings(study, model)}
+
+
+def read_model(study: Study, model: Model) -> None:
+    """Write what a model reads in its own texts and in those of the first steered model, and in held-out pairs.
+
+    texts: a row per text of `written`, with `block` and `projection` (`Reader.read`). pairs: a row per held-out text and block.
+    A steered text is read without the push, as any other. Raises InputError.
+    """
+    started = time.monotonic()
+    pairs, card = pair_set(study), read_card(study.paths.card(model.name, model.key))
+    path, authors = activations_path(study, model, pairs), {model.name: model, study.steered[0].name: study.steered[0]}
+    sources = {name: study.paths.texts(name) for name in authors}
+    detection = study.paths.detection(model.name)
+    prints = {name: read_fingerprint(source) for name, source in sources.items()}
+    inputs = reading_inputs(study, model, card, read_inputs(path), read_fingerprint(detection), prints)
+    made_from = {of: {**inputs, "of": of} for of in READINGS}
+    if all(is_fresh(study.paths.readings(model.name, of), own) for of, own in made_from.items()):
+        print(f"the readings of {model.name} are up to date", file=sys.stderr)
+        return
+    blocks = [layer for layer in study.layers_of(model) if layer != EMBEDDINGS]
+    block = chosen_block(study, model)
+    caches = {layer: read_layer(path, layer) for layer in blocks}
+    limit = study.criteria.trend_alpha
+    tables = [written(read_table(source).to_pandas(), name, name == model.name, limit) for name, source in sources.items()]
+    texts = pd.concat(tables, ignore_index=True)
+    found, loading = projected(study, card, pairs, texts, block, Reader.of(caches[block]))
+    cost = {"seconds": time.monotonic() - started - loading, "load_seconds": loading, "peak_memory_mb": peak_memory_mb()}
+    held_out = pd.concat([held_out_rows(caches[layer], layer) for layer in blocks], ignore_index=True)
+    for name, table in (("texts", found), ("pairs", held_out)):
+        plain = pa.Table.from_pandas(table, preserve_index=False)
+        write_table(plain, study.paths.readings(model.name, name), made_from[name], cost)
+
+
+def chosen_block(study: Study, model: Model) -> int:
+    """The block that detection chose. Raises InputError."""
+    path = study.paths.detection(model.name)
+    rows = read_table(path, needs={"metric": "text", "estimate": "number?"}).to_pylist()
+    chosen = [row["estimate"] for row in rows if row["metric"] == "selected_layer"]
+    if len(chosen) != 1:
+        raise InputError(f"{path}: one chosen block is expected, there are {len(chosen)}")
+    return int(chosen[0])
+
+
+def written(texts: pd.DataFrame, author: str, own: bool, limit: float) -> pd.DataFrame:
+    """The texts that are read, columns KEY and text: unsteered and prompted ones, and of one's own those of the probe's arm.
+
+    The latter within |alpha| <= limit. An unsteered text, which stands at every steered layer, is there once, without a layer.
+    """
+    steered = (texts["arm"] == PROBE_ARM) & (texts["alpha"].abs() <= limit) & own
+    shown = texts[steered | texts["arm"].isin([BASELINE_ARM, *PROMPTED_ARMS])].assign(author=author)
+    shown["layer"] = shown["layer"].where(shown["arm"] == PROBE_ARM).astype("Int32")
+    return shown.drop_duplicates(KEY)[[*KEY, "text"]]
+
+
+def projected(
+    study: Study, card: Mapping[str, Any], pairs: PairSet, texts: pd.DataFrame, block: int, reader: Reader
+) -> tuple[pd.DataFrame, float]:
+    """The texts with `block` and `projection`, and the seconds that loading took; those without content are left out."""
+    from probesteer.lm.capture import pooled_activations
+    from probesteer.lm.load import load_card
+
+    started = time.monotonic()
+    language_model, tokenizer = load_card(card)
+    loading = time.monotonic() - started
+    special = {*tokenizer.all_special_ids}
+    has_content = [not special.issuperset(tokenizer(text)["input_ids"][1:]) for text in texts["text"]]
+    print(f"{len(texts) - sum(has_content)} of {len(texts)} texts have nothing to read", file=sys.stderr)
+    kept = texts[has_content]
+    shown = read_texts(tokenizer, list(zip(kept["scenario"], kept["text"], strict=True)), pairs.prompts, card["chat_template"])
+    found = pooled_activations(language_model, tokenizer, shown, [block], study.pooling, max_tokens=study.max_text_tokens)
+    return kept.drop(columns="text").assign(block=block, projection=reader.read(found[:, 0])), loading
+
+
+def held_out_rows(cache: LayerActivations, layer: int) -> pd.DataFrame:
+    """The held-out texts at a layer: scenario, group, positive, projection."""
+    design = cache.design
+    columns = {"group": design.groups, "scenario": cache.names["scenario"], "positive": design.labels}
+    table = pd.DataFrame(columns).assign(layer=layer, projection=Reader.of(cache).read(cache.activations))
+    return table[design.test]
