@@ -36,6 +36,7 @@ OPTIONS: dict[str, tuple[object, set[str]]] = {
     "max_text_tokens": (64, {"activations"}),
     "scorers": (["grammar"], {"effects"}),
     "judge": ({"endpoint": "http://x/v1", "name": "j"}, {"judge"}),
+    "games": ("all", {"play_unsteered", "play", "transcripts", "deeds"}),
     "criteria": ({"auroc": 0.8, "trend_alpha": 0.1}, set()),
     "resources": ({"batch_rows": 3, "mem_mb": 9, "runtime": 9}, set()),
 }

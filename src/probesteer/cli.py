@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from probesteer import playing, tools
 from probesteer.concepts.data import check_study, with_scenarios
 from probesteer.errors import InputError
 from probesteer.patience import redacted
@@ -198,12 +199,8 @@ def effects(
     print(effects_file(scores, rule, output))
 
 
-@verb()
-def new_concept(name: str) -> None:
-    """Write the skeleton of a concept of your own into resources/concepts."""
-    from probesteer.concepts.concept import write_skeleton
-
-    print(f"wrote {write_skeleton(name)}: fill it in, then `probesteer check --static --configfile STUDY`")
+for tool in [*tools.VERBS, *playing.VERBS]:
+    app.command()(tool)
 
 
 @verb()

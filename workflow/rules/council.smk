@@ -10,6 +10,7 @@ rule aggregate:
         [PATHS.detection(model.name) for model in STUDY.models],
         [PATHS.effects(model.name, EFFECTS[0]) for model in STUDY.steered],
         [PATHS.forecast(model.name) for model in STUDY.steered],
+        [PATHS.deeds(model.name, GAME_TABLES[0]) for model in STUDY.players],
     output:
         # `update`: the last good report stays until the new one is whole.
         study=update(PATHS.report / studies.SAVED),
@@ -18,7 +19,7 @@ rule aggregate:
         text=update(PATHS.report / "report.md"),
         tables=update(
             report(
-                expand(PATHS.report / "tables/{name}.csv", name=studies.TABLES),
+                expand(PATHS.report / "tables/{name}.csv", name=STUDY.tables),
                 category="Tables",
                 caption="../report/table.rst",
             )

@@ -62,7 +62,7 @@ def continuations(
 
         prompted = prefill(model, [prompts[i] for i in batch], rows, max_new_tokens)
         with counting(tell) as count:
-            texts = _decode(model, prompted, push_rows(model, rows), draw, ends, max_new_tokens, count)
+            texts = decode(model, prompted, push_rows(model, rows), draw, ends, max_new_tokens, count)
         answers.update({i: Continuation(text, len(batch)) for i, text in zip(batch, texts, strict=True)})
 
     with _told(advance, len(requests) * max_new_tokens) as tell:
@@ -108,7 +108,7 @@ def counting(tell: Callable[[int], object]) -> Iterator[Callable[[int], None]]:
 
 
 @torch.inference_mode()
-def _decode(
+def decode(
     model: PreTrainedModel,
     prompted: Prompted,
     pushes: dict[int, Tensor],
@@ -179,4 +179,4 @@ def generate(
 ) -> list[str]:
     """The text of each request's continuation: only new tokens are decoded, special tokens left out. Arguments as above."""
     answers = continuations(model, tokenizer, requests, max_new_tokens, temperature, top_p, top_k, batch_rows)
-    return tokenizer.batch_decode([answer.tokens for answer in answers], skip_special_tokens=True)
+    return tokenizer.batchdecode([answer.tokens for answer in answers], skip_special_tokens=True)

@@ -21,6 +21,7 @@ from probesteer.report.evidence import (
     effects_tables,
     fingerprints,
     forecast_table,
+    game_tables,
     verified_cards,
     verify,
 )
@@ -30,7 +31,7 @@ from probesteer.report.published import replication
 from probesteer.report.tables import cost_table, models_table
 from probesteer.report.views import with_forecast
 from probesteer.study.experiment import Study
-from probesteer.study.paths import EVIDENCE, PAGE, SAVED, TABLES
+from probesteer.study.paths import EVIDENCE, GAME_TABLES, PAGE, SAVED
 
 
 @contextmanager
@@ -64,6 +65,7 @@ def build_report(study: Study, output: Path) -> dict[str, str]:
         "cost": cost_table(study, pairs),
         **detection_tables(study),
         **effects_tables(study),
+        **game_tables(study),
     }
     tables |= {"forecast": forecast_table(study), "doses": doses_table(study)}
     tables["council"] = select_layers(tables["detection"], tables["selection"], study.criteria)
@@ -107,13 +109,14 @@ def evidence_of(study: Study, tables: Mapping[str, pd.DataFrame]) -> Evidence:
         cells=tables["cells"],
         cost=tables["cost"],
         models=tables["models"],
+        **{name: tables[name] for name in GAME_TABLES if name in tables},
     )
 
 
 def write_report(study: Study, output: Path, tables: Mapping[str, pd.DataFrame]) -> None:
     """Write tables and figures; a study without steering has no dose-response."""
     (output / "tables").mkdir()
-    for name in TABLES:
+    for name in study.tables:
         tables[name].to_csv(output / "tables" / f"{name}.csv", index=False, float_format="%.6g")
     curves = figures.auroc_by_layer(tables["detection"], tables["council"], study.criteria.auroc)
     figures.save(curves, output / "figures/auroc_by_layer")

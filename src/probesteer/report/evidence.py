@@ -15,7 +15,7 @@ from probesteer.files.tables import FOREIGN, read_fingerprint, read_table
 from probesteer.report.implied import Result, Shared, implied, implied_pairs
 from probesteer.report.views import wide
 from probesteer.study.experiment import Study
-from probesteer.study.paths import EFFECTS
+from probesteer.study.paths import EFFECTS, GAME_TABLES
 from probesteer.study.sections import Criteria
 
 Card = Mapping[str, Any]
@@ -43,6 +43,9 @@ class Evidence:
     """Verified cells per model."""
     cost: pd.DataFrame = field(default_factory=pd.DataFrame)
     models: pd.DataFrame = field(default_factory=pd.DataFrame)
+    deeds: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """What was done and said in games, by dose; and what the push changes (`behaviour.deeds`)."""
+    deed_changes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def verified_cards(study: Study) -> dict[str, dict[str, Any]]:
@@ -81,6 +84,7 @@ def fingerprints(study: Study) -> dict[str, str]:
     paths += [study.paths.detection(model.name) for model in study.models]
     paths += [study.paths.effects(model.name, name) for model in study.steered for name in EFFECTS]
     paths += [study.paths.forecast(model.name) for model in study.steered]
+    paths += [study.paths.deeds(model.name, name) for model in study.players for name in GAME_TABLES]
     return {str(path): read_fingerprint(path) for path in paths}
 
 
@@ -100,6 +104,18 @@ def effects_tables(study: Study) -> dict[str, pd.DataFrame]:
         parts = [part for part in parts if len(part)]
         tables[name] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return tables
+
+
+def game_tables(study: Study) -> dict[str, pd.DataFrame]:
+    """The tables of deeds, all models together in order of their names; none of a study without games."""
+    players = sorted(study.players, key=lambda model: model.name)
+    return {
+        name: pd.concat(
+            [read_table(study.paths.deeds(model.name, name)).to_pandas().pipe(_with_model, model.name) for model in players],
+            ignore_index=True,
+        )
+        for name in (GAME_TABLES if players else [])
+    }
 
 
 def forecast_table(study: Study) -> pd.DataFrame:

@@ -21,6 +21,7 @@ EFFECTS = [  # per steered model
     "success",
     "examples",
 ]
+GAME_TABLES = ["deeds", "deed_changes"]  # per model that plays games
 TABLES = ["models", "data", "detection", "selection", "details", "council", "forecast", "doses", *EFFECTS, "cells", "cost"]
 TABLES += ["checks", "verdict", "published", "reassessment"]  # of the report
 SAVED, EVIDENCE, PAGE = "study.json", "evidence.json", "report.html"  # in the report's folder
@@ -94,6 +95,19 @@ class Paths(NamedTuple):
 
     def effects(self, model: str, table: str) -> Path:
         return self.root / "effects" / f"model={model}" / f"{table}.parquet"
+
+    @property
+    def games(self) -> Path:
+        """The cells of games, as those of the sweep below `cells`."""
+        return self.root / "games"
+
+    def transcripts(self, model: str) -> Path:
+        """Every turn of every episode of a model."""
+        return self.root / "transcripts" / f"model={model}" / "transcripts.parquet"
+
+    def deeds(self, model: str, table: str) -> Path:
+        """One of GAME_TABLES."""
+        return self.root / "deeds" / f"model={model}" / f"{table}.parquet"
 
     def lock(self, model: str, job: str) -> Path:
         """Held by who writes the cells of a job."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from probesteer.files.whole import write_text
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
-from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, Resources, Sampling, Writing
+from probesteer.study.sections import Controls, Criteria, Games, Judge, PairsFile, Resources, Sampling, Writing
 
 SCHEMA, OPTIONS = Path("workflow/schemas/config.schema.json"), Path("config/README.md")
 SECTIONS: list[tuple[str, type[BaseModel]]] = [
@@ -20,6 +20,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("sampling:", Sampling),
     ("controls:", Controls),
     ("judge:", Judge),
+    ("games:", Games),
     ("criteria:", Criteria),
     ("resources:", Resources),
 ]
