@@ -101,6 +101,26 @@ def test_what_a_prompt_shares_with_the_one_before_is_not_computed_again(organism
     assert torch.allclose(turns.prompted.logits, prefill(model, prompts[1], [Request("")], 8).logits, atol=1e-4)
 
 
+def test_rows_with_one_prompt_under_one_push_are_computed_once_in_every_turn(organism):
+    model, tokenizer = organism
+    pushed = rows_of(model)[0]
+    requests = [Request("", 1, pushed.direction, push, positions="response") for push in (2.0, -2.0, 0.0, 3.0)]
+    turns, seen = Turns(model, tokenizer, requests), []
+    prompts = [[prompts_of(tokenizer, turn)[row] for row in (0, 2, 0, 2)] for turn in range(2)]
+    handle = model.get_input_embeddings().register_forward_hook(lambda _m, args, _o: seen.append(len(args[0])))
+    turns.read(range(4), prompts[0], 30)
+    seen.clear()
+    turns.read(range(4), prompts[1], 30)
+    handle.remove()
+    assert sum(seen) == 2
+    found = turns.likelihoods([encoded(tokenizer)] * 4)
+    for row, request in enumerate(requests):
+        alone = Turns(model, tokenizer, [request])
+        alone.read([0], [prompts[1][row]], 30)
+        np.testing.assert_allclose(found[row], alone.likelihoods([encoded(tokenizer)])[0], atol=1e-3)
+    assert not np.allclose(found[0], found[2], atol=0.1)
+
+
 def test_an_action_is_drawn_by_its_likelihood_and_by_its_key_alone():
     log_p = np.log([0.5, 0.3, 0.2]) - 7
     draws = np.bincount([drawn(log_p, (1, number)) for number in range(4000)], minlength=3) / 4000

@@ -45,6 +45,13 @@ class RowLayer(CacheLayerMixin):
         self.values[:rows, :, start : self.length] = value_states
         return self.keys[:rows, :, : self.length], self.values[:rows, :, : self.length]
 
+    def taken(self, rows: Tensor) -> "RowLayer":
+        """The same of these rows, copied: int64 (rows,)."""
+        other = copy(self)
+        rows = rows.to(self.keys.device)
+        other.keys, other.values = self.keys[rows], self.values[rows]
+        return other
+
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.length + query_length, 0
 

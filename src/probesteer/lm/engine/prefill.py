@@ -49,7 +49,7 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], requests: 
     device = input_device(model)
     acting = [request.on_prompt() for request in requests]
     layer = min((request.layer for request in acting if request.layer is not None), default=None)
-    groups = _grouped(prompts, acting)
+    groups = grouped(prompts, acting)
     distinct = list(groups)
     width = max(map(len, distinct))
     attention = torch.ones(len(requests), width + new, dtype=torch.long, device=device)
@@ -81,7 +81,7 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], requests: 
     return prompted
 
 
-def _grouped(prompts: Sequence[Sequence[int]], requests: Sequence[Request]) -> dict[tuple[int, ...], dict[tuple, list[int]]]:
+def grouped(prompts: Sequence[Sequence[int]], requests: Sequence[Request]) -> dict[tuple[int, ...], dict[tuple, list[int]]]:
     """The rows of each distinct prompt, by push."""
     groups: dict[tuple[int, ...], dict[tuple, list[int]]] = {}
     for row, (prompt, request) in enumerate(zip(prompts, requests, strict=True)):

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from probesteer.lm.blocks import decoder_blocks, input_device
 from probesteer.lm.engine.batch import pad_rows, token_budget
 from probesteer.lm.engine.cache import RowCache, RowLayer
-from probesteer.lm.engine.prefill import Prompted
+from probesteer.lm.engine.prefill import Prompted, grouped
 from probesteer.lm.hooks import steering
 from probesteer.lm.request import Request, push_rows
 
@@ -39,8 +39,29 @@ def regrow(
     """The prompts (token ids) of rows as `prefill` would give them, with room for `new` tokens; `before` is used up.
 
     `known` are each row's place in `before`, whose prompts were padded to `width` tokens, and the prompt that it had there.
-    Of every row as many tokens are computed again as of the one that shares least.
+    Of every row as many tokens are computed again as of the one that shares least; rows with one prompt under one push are
+    computed once.
     """
+    groups = [rows for own in grouped(prompts, [request.on_prompt() for request in requests]).values() for rows in own.values()]
+    firsts = [rows[0] for rows in groups]
+    own = [known[row] for row in firsts], [prompts[row] for row in firsts], [requests[row] for row in firsts]
+    once = _computed(model, before, width, *own, new)
+    if firsts == [*range(len(prompts))]:
+        return once
+    group = {row: number for number, rows in enumerate(groups) for row in rows}
+    return _spread(once, torch.tensor([group[row] for row in range(len(prompts))]))
+
+
+def _computed(
+    model: PreTrainedModel,
+    before: Prompted,
+    width: int,
+    known: Sequence[tuple[int, Sequence[int]]],
+    prompts: Sequence[Sequence[int]],
+    requests: Sequence[Request],
+    new: int,
+) -> Prompted:
+    """The same of rows of which no two have one prompt under one push."""
     device, sizes = input_device(model), [len(prompt) for prompt in prompts]
     fresh = max(size - _shared(old, prompt) for size, (_, old), prompt in zip(sizes, known, prompts, strict=True))
     longest = max(sizes)
@@ -62,6 +83,16 @@ def regrow(
     for block in cache.blocks:
         block.length = longest
     return Prompted(cache, logits, attention)
+
+
+def _spread(once: Prompted, group: Tensor) -> Prompted:
+    """Rows as copies of the ones they share: int64 (rows,)."""
+    blocks = []
+    for block in once.cache.blocks:
+        blocks.append(block.taken(group))
+        del block.keys, block.values
+    at = group.to(once.logits.device)
+    return Prompted(RowCache(blocks), once.logits[at], once.attention[at])
 
 
 def _shared(old: Sequence[int], prompt: Sequence[int]) -> int:
