@@ -1,14 +1,13 @@
 """Games: what players by script get, and how much faster many episodes are in lockstep than one by one.
 
-`python benchmarks/games.py` prints the table of players by script of docs/games.md (10 s); `python benchmarks/games.py rollouts`
-that of docs/benchmarks.md: an organism plays, steered, and both sides must write the same transcripts. It was not trained to
-play: its answers are no actions, and an episode has all its turns.
+`python benchmarks/games.py` prints the table of players by script of docs/games.md (10 s); `... rollouts` that of
+docs/benchmarks.md: a model of the organisms' size plays, steered, and both sides must write the same transcripts. Its weights
+are random and its tokenizer is of the games' texts: its answers are no actions, and an episode has all its turns.
 """
 
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,12 @@ import torch
 
 from probesteer.games import GAMES
 from probesteer.games.policies import Policy, at_random, empathic, play, task_focused
-from probesteer.lm.load import load_model
 from probesteer.lm.request import Request
+from probesteer.lm.train import Document, Recipe, build_model, train_tokenizer
 from probesteer.steering import lockstep
 from probesteer.steering.episodes import Seat
 from probesteer.study.sections import Sampling
 
-ORGANISM = Path(__file__).parent.parent / "resources/organisms/llama"
 SEEDS = range(100)
 POLICIES = {"empathic": lambda seed: empathic, "task-focused": lambda seed: task_focused, "random": at_random}
 HEAD = ["game", "player", "score 0", "score 1", "score 2", "mean", "task done"]
@@ -51,6 +49,21 @@ def table() -> Iterator[str]:
     return markdown(HEAD, [row(name, player) for name in GAMES for player in POLICIES])
 
 
+def organism() -> tuple[Any, Any]:
+    """A random model of the organisms' size that reads games, and a tokenizer of their texts."""
+    texts = []
+    for game in GAMES.values():
+        playing = game()
+        for seed in range(5):
+            play(playing, at_random(seed), seed)
+            texts.append(playing.observation())
+    torch.manual_seed(0)
+    recipe = Recipe("llama", planted=False, seed=0)
+    model = build_model(recipe).eval()
+    model.config.max_position_embeddings = 8192
+    return model, train_tokenizer([Document("", text, True, 0.0) for text in texts], recipe.vocabulary)
+
+
 def seats(rollouts: int, game: str, hidden: int) -> list[Seat]:
     """Episodes at five doses of one direction."""
     direction = np.eye(hidden, dtype=np.float32)[0]
@@ -60,8 +73,7 @@ def seats(rollouts: int, game: str, hidden: int) -> list[Seat]:
 
 def rollouts(count: int, alone: int, game: str, decides: str) -> Iterator[str]:
     """Lockstep against one by one, of which the first `alone` are played; the lines of a table in Markdown."""
-    model, tokenizer = load_model(str(ORGANISM), device="cpu")
-    model.config.max_position_embeddings = 8192  # it reads prompts of games, though it never saw any
+    model, tokenizer = organism()
     asked, sampling = seats(count, game, model.config.hidden_size), SAMPLING if decides == "answer" else None
     started = time.perf_counter()
     together, rows = lockstep.play(model, tokenizer, asked, sampling, 512)

@@ -66,15 +66,14 @@ def plan_model(study: Study, model: Model, texts: int, captures: int) -> Plan:
     disk += 0 if model.local else BYTES_PER_WEIGHT[model.dtype] * parameters
     seconds = per_cell * missing + capture + load + START * (loads + judged + light.left)
     games = plan_games(study, model)
-    seconds += (
-        games.seconds + (BYTES_PER_WEIGHT[model.dtype] * parameters / LOAD_RATE + START) * games.jobs + START * games.light
-    )
+    start = BYTES_PER_WEIGHT[model.dtype] * parameters / LOAD_RATE + START
+    seconds += games.seconds + start * games.jobs + START * games.light
     jobs, disk = loads + judged + games.jobs, disk + games.missing * GAME_BYTES
     return Plan(model.name, jobs, light.left + games.light, cells + games.cells, missing + games.missing, seconds, disk, source)
 
 
 class GamePlan(NamedTuple):
-    """What is left of a model's games: jobs that load it, light ones, cells in all and those that are missing, seconds of play."""
+    """What is left of a model's games: jobs that load it, light ones, its cells and the missing ones, seconds of play."""
 
     jobs: int
     light: int

@@ -15,7 +15,7 @@ from probesteer.jobs import unfinished
 from probesteer.report.adopt import adopt
 from probesteer.study import load_study
 
-GAMES = {"play": ["the_duel", "the_maze"], "episodes": 3, "max_new_tokens": 8}
+GAMES = {"play": ["the_duel", "the_listener"], "episodes": 2, "max_new_tokens": 8}
 JOBS = {"play_unsteered": 1, "play_1": 1, "transcripts": 1, "deeds": 1}
 
 
@@ -47,14 +47,18 @@ def gamer(tmp_path_factory) -> World:
 def test_the_games_of_a_study_are_in_its_report(gamer: World):
     report = gamer.folder / "results/small/council"
     deeds, changes = (pd.read_csv(report / "tables" / f"{name}.csv") for name in ("deeds", "deed_changes"))
-    assert set(deeds["game"]) == {"all", "the_duel", "the_maze"} and set(deeds["model"]) == {"player"}
+    assert set(deeds["game"]) == {"all", "the_duel", "the_listener"} and set(deeds["model"]) == {"player"}
     assert {"baseline", "probe", "random-1", "flipped-1", "prompted-positive"} <= set(deeds["arm"])
-    assert (deeds[deeds["game"] != "all"]["episodes"] == 3).all() and list(changes["game"]) == ["all", "the_duel", "the_maze"]
+    assert (deeds[deeds["game"] != "all"]["episodes"] == 2).all() and list(changes["game"]) == [
+        "all",
+        "the_duel",
+        "the_listener",
+    ]
     checks = pd.read_csv(report / "tables/checks.csv").query("check == 'words and deeds' or check == 'actions understood'")
     assert set(checks["status"]) <= {"PASS", "WARN"} and len(checks) == 2
     assert "## Games" in (report / "report.md").read_text()
     turns = read_table(gamer.folder / "results/small/transcripts/model=player/transcripts.parquet").to_pandas()
-    assert turns.groupby(["arm", "layer", "game", "variant", "alpha", "seed"], dropna=False).ngroups == 2 * 3 * (3 + 2 * 4)
+    assert turns.groupby(["arm", "layer", "game", "variant", "alpha", "seed"], dropna=False).ngroups == 2 * 2 * (3 + 2 * 4)
     assert {"observation", "answer", "outcome", "legal", "log_p", "score"} <= set(turns)
 
 

@@ -11,7 +11,7 @@ from probesteer.behaviour.changes import Interval, bounded, mean_change, paired_
 from probesteer.behaviour.scoring import PUBLISHED_WORDS, SCORERS, Words, words_of
 from probesteer.behaviour.specificity import compared, rank_p
 from probesteer.concepts.concept import Concept
-from probesteer.files.tables import read_fingerprint, read_table, write_table
+from probesteer.files.tables import read_fingerprint, read_row_groups, write_table
 from probesteer.games import spoken
 from probesteer.jobs import deeds_settings
 from probesteer.stats import difference_interval, mean_interval, share_interval
@@ -37,7 +37,8 @@ def write_deeds(study: Study, concept: Concept, model: Model) -> None:
     """Write a model's tables of deeds: its name is in their path, not in them. Raises InputError."""
     path, scorer = study.paths.transcripts(model.name), words_scorer(study)
     words = words_of(concept) if scorer == "lexical" else PUBLISHED_WORDS
-    episodes = episodes_of(read_table(path).to_pandas(), scorer, words)
+    cells = [episodes_of(turns.to_pandas(), scorer, words) for turns in read_row_groups(path)]
+    episodes = pd.concat(cells, ignore_index=True)
     inputs = deeds_inputs(study, model, concept, read_fingerprint(path))
     for name, table in deeds_tables(episodes, study.criteria.trend_alpha).items():
         write_table(pa.Table.from_pandas(table, preserve_index=False), study.paths.deeds(model.name, name), inputs)

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
+
 from probesteer.directions import Probe
 from probesteer.directions.sites import load_sites
 from probesteer.errors import InputError
 from probesteer.files.cards import read_card
 from probesteer.files.digests import digest
-from probesteer.files.tables import FOREIGN, read_cost, write_table
+from probesteer.files.tables import FOREIGN, read_cost, write_row_groups
 from probesteer.steering.rollouts import Table
 from probesteer.steering.sweep import stale_cells
 from probesteer.steering.texts import read_cells
@@ -36,15 +38,21 @@ def transcripts_inputs(study: Study, model: Model, fingerprints: Mapping[Cell, s
 def gather_games(study: Study, model: Model) -> None:
     """Verify the games of a model and write every turn of them: `episodes.COLUMNS` after arm, model, layer, game and alpha.
 
-    Unsteered games have a null layer and alpha 0. Raises InputError for a cell that is missing or foreign.
+    A row group is a cell, so that nobody needs all of them in memory. Unsteered games have a null layer and alpha 0.
+    Raises InputError for a cell that is missing or foreign.
     """
     card, probes, root = read_card(study.paths.card(model.name, model.key)), load_sites(study, model), study.paths.games
     fingerprints = {cell: one for job in game_fingerprints(study, model, card, probes) for cell, one in job.items()}
     if stale := stale_cells(fingerprints, root):
         raise InputError(f"{stale[0].path(root)}: {FOREIGN} ({len(stale)} such cells of {model.name}); delete it and run again")
-    turns = read_cells(fingerprints, root, {site: probe.layer for site, probe in probes.items()})
-    turns = turns.rename_columns(["game" if name == "scenario" else name for name in turns.column_names])
+    blocks = {site: probe.layer for site, probe in probes.items()}
+    turns = (_named(read_cells([cell], root, blocks)) for cell in fingerprints)
     costs = [read_cost(cell.path(root)) for cell in fingerprints]
     cost = {name: sum(one[name] for one in costs) for name in ("seconds", "load_seconds")}
     cost["peak_memory_mb"] = max(one["peak_memory_mb"] for one in costs)
-    write_table(turns, study.paths.transcripts(model.name), transcripts_inputs(study, model, fingerprints), cost)
+    write_row_groups(turns, study.paths.transcripts(model.name), transcripts_inputs(study, model, fingerprints), lambda: cost)
+
+
+def _named(turns: pa.Table) -> pa.Table:
+    """A cell's turns, whose scenario is a game."""
+    return turns.rename_columns(["game" if name == "scenario" else name for name in turns.column_names])
