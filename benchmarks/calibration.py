@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from attacks import attacks, change_intervals, published
 from factors import factors
+from played import deeds
 from scipy.stats import beta, binom, norm
 
 from probesteer.detection.design import Design
@@ -260,6 +261,7 @@ TASKS = {
     "attacks": partial(attacks, run),
     "changes": partial(change_intervals, run),
     "success": partial(published, run),
+    "deeds": partial(deeds, run),
 }
 
 

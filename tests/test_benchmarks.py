@@ -72,7 +72,7 @@ def test_rollouts_in_lockstep_write_the_transcripts_of_those_played_one_by_one(d
 
 
 def test_the_calibration_runs_small():
-    tasks = ["detection", "coverage", "private", "attacks", "changes", "success"]
+    tasks = ["detection", "coverage", "private", "attacks", "changes", "success", "deeds"]
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks/calibration.py", *tasks, "--sets", "8"],
         capture_output=True,

@@ -3,35 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from played import FLIPPED, GAMES, played, told
 
 from probesteer.behaviour.deeds import deed_changes, deeds, deeds_tables, episodes_of, measured, score_interval
 from probesteer.games import spoken
-
-ALPHAS, GAMES, FLIPPED = (-1.0, 1.0), ["the_duel", "the_maze"], 19
-
-
-def episode(arm: str, alpha: float, game: str, seed: int, score: int, words: float, odds: float) -> dict:
-    steered = arm not in ("baseline", "prompted-positive")
-    place = {"arm": arm, "layer": 3 if steered else np.nan, "game": game, "variant": "default", "alpha": alpha, "seed": seed}
-    played = {"reached": score == 0, "cut": False, "turns": 10, "unparsable": 2, "impossible": 1}
-    return {**place, **played, "score": score, "words": words, "log_odds": odds}
-
-
-def played(seed: int, acts: float, talks: float, seeds: int = 20, arms: int = FLIPPED) -> pd.DataFrame:
-    """Episodes of a model whose probe raises deeds by `acts` and words by `talks`, in probability, per unit of alpha."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for arm, alphas in [("baseline", (0.0,)), ("probe", ALPHAS), *((f"flipped-{n}", ALPHAS) for n in range(1, arms + 1))]:
-        for game in GAMES:
-            for number in range(seeds):
-                luck = np.random.default_rng((seed, number, len(game))).random(3)  # shared by doses and directions
-                for alpha in alphas:
-                    own = alpha * (arm == "probe")
-                    does, says = (shift * own + 0.5 for shift in (acts, talks))
-                    score = int(luck[0] < does) + int(luck[1] < does)
-                    odds = acts * own + 0.1 * rng.standard_normal()
-                    rows.append(episode(arm, alpha, game, number, score, float(luck[2] < says), odds))
-    return pd.DataFrame(rows)
 
 
 def together(episodes: pd.DataFrame) -> pd.Series:
@@ -83,6 +58,16 @@ def test_the_table_has_a_row_for_every_condition_with_games_apart_and_together()
 def test_a_score_that_never_differs_has_an_interval_all_the_same():
     none, best = (score_interval(np.full(20, score), np.arange(20)) for score in (0, 2))
     assert none[:2] == (0, 0) and 0.2 < none[2] < 0.5 and best[0] == best[2] == 2 and 1.5 < best[1] < 1.8
+
+
+@pytest.mark.parametrize(
+    ("pushes", "flagged"), [((0, 0.4), (8, 10)), ((0.3, 0), (0, 0)), ((0.3, 0.3), (0, 2)), ((0, 0), (0, 1))]
+)
+def test_words_without_deeds_are_found_and_nothing_else_is_called_so(pushes, flagged):
+    found = pd.DataFrame([told(seed, *pushes) for seed in range(10)])
+    assert flagged[0] <= found["words, not deeds"].sum() <= flagged[1]
+    assert found[["deeds_change", "words_change", "gap"]].mean().min() >= 0.8
+    assert (found["specific"].sum() >= 9) if pushes[0] else (found["specific"].sum() <= 3)
 
 
 def coverage(sets: int, seeds: int, means: tuple[float, float]) -> float:

@@ -69,6 +69,11 @@ def noted(good: bool) -> str:
     return PASS if good else WARN
 
 
+def talks_only(row: Any) -> bool:
+    """Whether words rise and deeds do not, by the intervals of a row of `behaviour.deeds.deed_changes`."""
+    return bool(row.words_change_lower > 0 and row.gap_lower > 0 and not row.deeds_change_lower > 0)
+
+
 def bounds(row: Any, name: str) -> str:
     """A change in a row with its interval."""
     estimate, lower, upper = (getattr(row, f"{name}{bound}") for bound in ("", "_lower", "_upper"))
@@ -287,7 +292,7 @@ def devil_words(evidence: Evidence) -> Findings:
     rows = evidence.deed_changes
     for row in rows[rows["words_change"].notna()].itertuples() if "words_change" in rows else []:
         if row.game == "all" or rows["game"].nunique() == 1:
-            talk = row.words_change_lower > 0 and row.gap_lower > 0 and not row.deeds_change_lower > 0
+            talk = talks_only(row)
             said, done, gap = (bounds(row, name) for name in ("words_change", "deeds_change", "gap"))
             text = f"block {row.layer}, {row.variant}: words {said} of 1, deeds {done} of 2, words less half the deeds {gap}"
             yield row.model, noted(not talk), text + ": words move, deeds do not" * talk
