@@ -1,17 +1,16 @@
 """Games that a model plays: many at a time as one by one, what is logged of a turn, and jobs that go on."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from conftest import ORGANISMS
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from games import organism
 
 from probesteer.errors import InputError
 from probesteer.games import GAMES, VARIANTS
 from probesteer.games.policies import empathic
-from probesteer.lm.load import encode_prompt, load_model, render_prompt
+from probesteer.lm.load import encode_prompt, render_prompt
 from probesteer.lm.request import Request
 from probesteer.steering import lockstep
 from probesteer.steering.episodes import Episode, Seat, continuation
@@ -20,35 +19,20 @@ from probesteer.study.sections import Sampling
 SAMPLING = Sampling(temperature=0.7, max_new_tokens=12)
 
 
-def player(folder: Path, positions: int = 4096) -> tuple:
-    """A random model of two blocks that reads games."""
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(
-        "llama",
-        vocab_size=768,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=positions,
-        initializer_range=0.2,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(ORGANISMS / "llama").save_pretrained(folder)
-    return load_model(str(folder), device="cpu")
-
-
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> tuple:
-    return player(tmp_path_factory.mktemp("player"))
+def model() -> tuple:
+    """A random model that reads games, with its tokenizer."""
+    return organism()
+
+
+@pytest.fixture
+def reads(model, monkeypatch) -> Callable[[int], None]:
+    """Lets the model read so many tokens."""
+    return lambda tokens: monkeypatch.setattr(model[0].config, "max_position_embeddings", tokens)
 
 
 def seats(games, seeds=2, variants=("default",)) -> list[Seat]:
-    direction = np.eye(32, dtype=np.float32)[3]
+    direction = np.eye(64, dtype=np.float32)[3]
     pushes = [Request(""), Request("", 0, direction, 2.0), Request("", 1, direction, -2.0)]
     return [
         Seat(game, variant, seed, "You are an agent.", push, True, 5)
@@ -61,7 +45,7 @@ def seats(games, seeds=2, variants=("default",)) -> list[Seat]:
 
 @pytest.mark.parametrize("sampling", [None, SAMPLING], ids=["by likelihood", "by answer"])
 def test_episodes_in_lockstep_are_those_played_one_by_one(model, sampling):
-    asked = seats(["the_duel", "the_listener"])
+    asked = [*seats(["the_duel"]), *seats(["the_listener"], 1)[:2]]  # of different lengths
     together, largest = lockstep.play(*model, asked, sampling, 512)
     alone = [lockstep.play(*model, [seat], sampling, 512)[0][0] for seat in asked]
     assert largest == len(asked)
@@ -115,16 +99,16 @@ def test_the_deeds_of_an_episode_are_scored_as_the_game_scores_them():
     assert any(turn["log_odds"] == 0 for turn in episode.turns)
 
 
-def test_a_prompt_that_outgrows_the_model_ends_the_episode_and_its_score_stands(tmp_path):
+def test_a_prompt_that_outgrows_the_model_ends_the_episode_and_its_score_stands(model, reads):
     seat = seats(["the_duel"], 1)[0]
-    first = lockstep.Players(*player(tmp_path), None).prompt(Episode(seat))
-    small = player(tmp_path, len(first) + SAMPLING.max_new_tokens + 100)
+    first = lockstep.Players(*model, None).prompt(Episode(seat))
+    reads(len(first) + SAMPLING.max_new_tokens + 40)
     told: list[int] = []
-    (episode,), _ = lockstep.play(*small, [seat], SAMPLING, 512, told.append)
+    (episode,), _ = lockstep.play(*model, [seat], SAMPLING, 512, told.append)
     assert episode[-1]["cut"] and not episode[0]["cut"] and len(episode) < 6 and sum(told) == 6
 
 
-def test_a_game_that_the_model_cannot_read_is_one_line(tmp_path):
-    small = player(tmp_path, 300)
+def test_a_game_that_the_model_cannot_read_is_one_line(model, reads):
+    reads(300)
     with pytest.raises(InputError, match=r"games: the first prompt of The Duel .* the model takes 300; leave this game out"):
-        lockstep.play(*small, seats(["the_duel"], 1), None, 512)
+        lockstep.play(*model, seats(["the_duel"], 1), None, 512)

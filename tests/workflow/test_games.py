@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 from conftest import ROOT, World, make_world
 
 from probesteer.concepts import check_study
 from probesteer.files.tables import read_table
 from probesteer.jobs import unfinished
+from probesteer.plan import plan_study, render_plan
 from probesteer.report.adopt import adopt
-from probesteer.study import load_study
+from probesteer.study import load_study, parse_study
+from probesteer.study.load import read_mapping
 
 GAMES = {"play": ["the_duel", "the_listener"], "episodes": 2, "max_new_tokens": 8}
 JOBS = {"play_unsteered": 1, "play_1": 1, "transcripts": 1, "deeds": 1}
@@ -90,10 +91,11 @@ def test_cells_that_are_missing_are_played_and_the_others_kept(gamer: World, mon
     assert unfinished(read) == ([], []) and adopt(read) == []
 
 
-def test_the_paper_s_study_plans_its_games_by_a_switch(fresh: World):
-    study = "config/studies/paper.yaml"
-    pairs = yaml.safe_load((ROOT / study).read_text())["pairs"]["files"]
-    assert pairs
-    plain, more = fresh.plan(Path(study)), fresh.plan(Path(study), "--config", "games=all")
+def test_the_paper_s_study_plans_its_games_by_a_switch(fresh: World, monkeypatch):
+    monkeypatch.chdir(fresh.folder)
+    study = fresh.folder / "config/studies/paper.yaml"
+    plain, more = fresh.plan(study), fresh.plan(study, "--config", "games=all")
     added = {rule: count - plain.get(rule, 0) for rule, count in more.items() if count != plain.get(rule, 0)}
     assert added == {"play_unsteered": 3, "play_1": 4, "play_2": 3, "play_3": 3, "transcripts": 3, "deeds": 3}
+    loaded = check_study(parse_study({**read_mapping(study), "games": "all"}, []))
+    assert f"\n{sum(more.values())} jobs in all" in render_plan(loaded, plan_study(loaded), 1)

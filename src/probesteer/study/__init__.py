@@ -6,7 +6,7 @@ from probesteer.study.load import load_study, parse_study
 from probesteer.study.model import Model
 from probesteer.study.options import EMBEDDINGS, alpha_label
 from probesteer.study.paths import CONCEPTS, DEMO, EVIDENCE, PAGE, SAVED, TABLES, Paths
-from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, PairsSource, Resources, Sampling, Writing
+from probesteer.study.sections import Controls, Criteria, Games, Judge, PairsFile, PairsSource, Resources, Sampling, Writing
 
 __all__ = [
     "BASELINE_ARM",
@@ -23,6 +23,7 @@ __all__ = [
     "Cell",
     "Controls",
     "Criteria",
+    "Games",
     "Judge",
     "Model",
     "PairsFile",
