@@ -13,7 +13,7 @@ from probesteer.lm.engine.prefill import Prompted, prefill
 from probesteer.lm.engine.regrow import regrow
 from probesteer.lm.engine.sampling import row_seed, sample
 from probesteer.lm.generate import decode, end_tokens
-from probesteer.lm.likelihood import predicting
+from probesteer.lm.likelihood import MAX_LOGITS, predicting
 from probesteer.lm.request import Request, push_rows
 
 Key = tuple[int | str, ...]
@@ -77,7 +77,7 @@ class Turns:
             return np.zeros(len(pushed)), prompted
         after = Prompted(prompted.cache.part(slice(None)), prompted.logits.clone(), prompted.attention)
         known = []
-        for rows, ids, mask in _parts([[*start, 0]] * len(pushed), prompted.logits.device):
+        for rows, ids, mask in _parts([[*start, 0]] * len(pushed), prompted.logits):
             logits = predicting(self.model, prompted, rows, ids, pushed[rows])  # the last ones predict what follows `start`
             after.logits[rows] = logits[:, -1]
             known.append(_log_likelihood(logits[:, :-1], ids[:, :-1], mask[:, :-1]))
@@ -88,7 +88,7 @@ class Turns:
     def _log_p(self, prompted: Prompted, pushed: Sequence[Request], answers: Sequence[Sequence[int]]) -> np.ndarray:
         """log P of each row's answer, 0 where it has none: float64 (rows,)."""
         found = []
-        for rows, ids, mask in _parts(answers, prompted.logits.device):
+        for rows, ids, mask in _parts(answers, prompted.logits):
             logits = predicting(self.model, prompted, rows, ids, pushed[rows])
             found.append(_log_likelihood(logits, ids, mask))
         return np.concatenate(found)
@@ -131,13 +131,13 @@ def _common(answers: Sequence[Sequence[int]]) -> int:
     return min(same, min(map(len, answers)) - 1)
 
 
-def _parts(answers: Sequence[Sequence[int]], device: torch.device) -> list[tuple[slice, Tensor, Tensor]]:
-    """Rows in parts that a forward pass takes, each with its token ids, padded on the right, and mask."""
+def _parts(answers: Sequence[Sequence[int]], logits: Tensor) -> list[tuple[slice, Tensor, Tensor]]:
+    """Rows in parts that a forward pass with such logits takes, each with its token ids, padded on the right, and mask."""
     longest = max(1, *map(len, answers))
-    step = max(1, token_budget(device) // longest)
+    step = max(1, min(token_budget(logits.device), MAX_LOGITS // logits.shape[-1]) // longest)
     parts = []
     for rows in (slice(at, at + step) for at in range(0, len(answers), step)):
         ids, mask = pad_rows([answer or [0] for answer in answers[rows]], "right")
         mask *= torch.tensor([bool(answer) for answer in answers[rows]])[:, None]
-        parts.append((rows, ids.to(device), mask.to(device)))
+        parts.append((rows, ids.to(logits.device), mask.to(logits.device)))
     return parts
