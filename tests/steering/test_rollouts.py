@@ -101,11 +101,13 @@ def test_the_deeds_of_an_episode_are_scored_as_the_game_scores_them():
 
 def test_a_prompt_that_outgrows_the_model_ends_the_episode_and_its_score_stands(model, reads):
     seat = seats(["the_duel"], 1)[0]
-    first = lockstep.Players(*model, None).prompt(Episode(seat))
-    reads(len(first) + SAMPLING.max_new_tokens + 40)
+    players, third = lockstep.Players(*model, SAMPLING), Episode(seat)
+    for _ in range(2):
+        third.step("", np.zeros(len(third.legal())))  # the model writes no action either
+    reads(len(players.prompt(third)) + players.room(third) - 1)
     told: list[int] = []
     (episode,), _ = lockstep.play(*model, [seat], SAMPLING, 512, told.append)
-    assert episode[-1]["cut"] and not episode[0]["cut"] and len(episode) < 6 and sum(told) == 6
+    assert [turn["cut"] for turn in episode] == [False, True] and sum(told) == 6
 
 
 def test_a_game_that_the_model_cannot_read_is_one_line(model, reads):
