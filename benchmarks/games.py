@@ -75,15 +75,15 @@ def rollouts(count: int, alone: int, game: str, decides: str) -> Iterator[str]:
     """Lockstep against one by one, of which the first `alone` are played; the lines of a table in Markdown."""
     model, tokenizer = organism()
     asked, sampling = seats(count, game, model.config.hidden_size), SAMPLING if decides == "answer" else None
-    started = time.perf_counter()
+    started = time.process_time()
     together, rows = lockstep.play(model, tokenizer, asked, sampling, 512)
-    seconds = time.perf_counter() - started
-    started = time.perf_counter()
+    seconds = time.process_time() - started
+    started = time.process_time()
     single = [lockstep.play(model, tokenizer, [seat], sampling, 512)[0][0] for seat in asked[:alone]]
-    apart = (time.perf_counter() - started) / alone * count
+    apart = (time.process_time() - started) / alone * count
     equal = sum(map(same, together, single))
     return markdown(
-        ["side", "seconds", "times the first", "transcripts that are equal"],
+        ["side", "seconds of CPU time, one thread", "times the first", "transcripts that are equal"],
         [
             [f"lockstep, up to {rows} rows", f"{seconds:.1f}", "1.00", f"{equal} of {alone}"],
             [f"one by one, {alone} of {count}, scaled", f"{apart:.1f}", f"{apart / seconds:.2f}", ""],
