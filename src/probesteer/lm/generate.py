@@ -179,4 +179,4 @@ def generate(
 ) -> list[str]:
     """The text of each request's continuation: only new tokens are decoded, special tokens left out. Arguments as above."""
     answers = continuations(model, tokenizer, requests, max_new_tokens, temperature, top_p, top_k, batch_rows)
-    return tokenizer.batchdecode([answer.tokens for answer in answers], skip_special_tokens=True)
+    return tokenizer.batch_decode([answer.tokens for answer in answers], skip_special_tokens=True)
