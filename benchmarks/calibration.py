@@ -15,6 +15,7 @@ import pandas as pd
 from agreement import agreements, anti_shares
 from attacks import attacks, change_intervals, published
 from factors import factors
+from played import deeds
 from scipy.stats import beta, binom, norm
 from transfers import carried
 
@@ -265,6 +266,7 @@ TASKS = {
     "carried": partial(carried, run),
     "agreement": partial(agreements, run),
     "anti": partial(anti_shares, run),
+    "deeds": partial(deeds, run),
 }
 
 

@@ -65,8 +65,14 @@ def test_oracles_that_are_not_installed_are_named_and_the_others_agree():
     assert all(row[2].startswith("not run: ") or max(float(row[3]), float(row[4])) < 1e-4 for row in rows)
 
 
+@pytest.mark.parametrize("decides", ["answer", "odds"])
+def test_rollouts_in_lockstep_write_the_transcripts_of_those_played_one_by_one(decides):
+    rows = rows_of("games.py", "rollouts", "--rollouts", "10", "--alone", "5", "--decides", decides)
+    assert rows[0][3] == "5 of 5" and float(rows[1][1]) > 0
+
+
 def test_the_calibration_runs_small():
-    tasks = ["detection", "coverage", "private", "attacks", "changes", "success", "agreement", "anti"]
+    tasks = ["detection", "coverage", "private", "attacks", "changes", "success", "agreement", "anti", "deeds"]
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks/calibration.py", *tasks, "--sets", "8"],
         capture_output=True,

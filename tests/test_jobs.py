@@ -39,6 +39,7 @@ OPTIONS: dict[str, tuple[object, set[str]]] = {
     "correlation": (True, set()),
     "judge": ({"endpoint": "http://x/v1", "name": "j"}, {"judge"}),
     "compare": ({"transfer": True, "maps": 300}, {"transfer"}),
+    "games": ("all", {"play_unsteered", "play", "transcripts", "deeds"}),
     "criteria": ({"auroc": 0.8, "trend_alpha": 0.1}, set()),
     "resources": ({"batch_rows": 3, "mem_mb": 9, "runtime": 9}, set()),
 }

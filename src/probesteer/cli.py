@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from probesteer import tools
+from probesteer import playing, tools
 from probesteer.concepts.data import check_study, with_scenarios
 from probesteer.errors import InputError
 from probesteer.patience import redacted
@@ -206,7 +206,7 @@ def effects(
     print(effects_file(scores, rule, output))
 
 
-for tool in tools.VERBS:
+for tool in [*tools.VERBS, *playing.VERBS]:
     app.command()(tool)
 
 

@@ -17,7 +17,7 @@ from probesteer.files import seal
 from probesteer.files.digests import digest
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
-from probesteer.study.paths import CONCEPTS, CORRELATION, EFFECTS, PAGE, READINGS
+from probesteer.study.paths import CONCEPTS, CORRELATION, EFFECTS, GAME_TABLES, PAGE, READINGS
 
 Settings = dict[str, Any]
 
@@ -109,6 +109,31 @@ def transfer_settings(study: Study, model: Model) -> Settings:
     return {"layers": study.layers_of(model), "maps": study.compare.maps, "seed": study.seed}
 
 
+def unsteered_play_settings(study: Study, model: Model) -> Settings:
+    """Which games is in the paths of the cells."""
+    games = study.games.model_dump(exclude={"play"}) if study.games else {}
+    drawn = study.sampling_of(model).model_dump(exclude={"max_new_tokens"})
+    return {**games, "seed": study.seed, "sampling": drawn} if games else {}
+
+
+def play_settings(study: Study, model: Model) -> Settings:
+    """Arms, games and alphas are in the paths of the cells."""
+    settings = unsteered_play_settings(study, model)
+    return {**settings, "unit": study.alpha_unit, "positions": study.positions} if settings else {}
+
+
+def transcripts_settings(study: Study, model: Model) -> Settings:
+    """What lists the cells."""
+    listed = {name: texts_settings(study, model)[name] for name in ("layers", "alphas", "arms", "limit")}
+    return {"games": study.games.play, **listed} if study.games else {}
+
+
+def deeds_settings(study: Study, model: Model) -> Settings:
+    """What is made of the transcripts."""
+    settings = {"scorers": study.scorers, "decides": study.games and study.games.decides, "limit": study.criteria.trend_alpha}
+    return settings if study.games else {}
+
+
 SETTINGS: dict[str, Callable[[Study, Model], Settings]] = {
     "model": card_settings,
     "probe": probe_settings,
@@ -126,6 +151,10 @@ SETTINGS: dict[str, Callable[[Study, Model], Settings]] = {
     "transfer": transfer_settings,
     "causes": causes_settings,
     "correlation": correlation_settings,
+    "play_unsteered": unsteered_play_settings,
+    "play": play_settings,
+    "transcripts": transcripts_settings,
+    "deeds": deeds_settings,
 }
 
 
@@ -159,6 +188,9 @@ def results(study: Study) -> Iterator[Path]:
         if layers and study.correlation:
             yield from (paths.readings(model.name, of) for of in READINGS)
             yield from (paths.correlation(model.name, table) for table in CORRELATION)
+    for model in study.players:
+        yield paths.transcripts(model.name)
+        yield from (paths.deeds(model.name, table) for table in GAME_TABLES)
 
 
 def unfinished(study: Study, foreign: Collection[Path] = ()) -> tuple[list[Path], list[Path]]:
@@ -167,6 +199,7 @@ def unfinished(study: Study, foreign: Collection[Path] = ()) -> tuple[list[Path]
     The latter is what is damaged or `foreign`, and what is missing of the study though the report is there.
     """
     jobs = [[cell.path(study.paths.cells) for cell in cells] for model in study.steered for cells in study.jobs_cells(model)]
+    jobs += [[cell.path(study.paths.games) for cell in cells] for model in study.players for cells in study.game_jobs(model)]
     others = list(results(study))
     states = {path: seal.state(path) for path in chain(others, *jobs)}
     again = [path for path, state in states.items() if state == seal.DAMAGED or path in foreign]
@@ -184,7 +217,9 @@ def snapshot(study: Study) -> str:
     now, found = time.time_ns(), []
     models = study.models if study.paths.cells.exists() else []
     cells = (cell.path(study.paths.cells) for model in models for cell in study.all_cells(model))
-    for path in chain(results(study), [study.paths.report / PAGE], cells):
+    played = study.players if study.paths.games.exists() else []
+    games = (cell.path(study.paths.games) for model in played for cells in study.game_jobs(model) for cell in cells)
+    for path in chain(results(study), [study.paths.report / PAGE], cells, games):
         with suppress(OSError):
             _date_back(path, now)
             found.append([str(path), path.stat().st_size, path.stat().st_mtime_ns])

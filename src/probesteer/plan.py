@@ -10,7 +10,7 @@ from probesteer.files.tables import read_cost
 from probesteer.study.cells import Cell
 from probesteer.study.experiment import Study
 from probesteer.study.model import BYTES_PER_WEIGHT, Model
-from probesteer.study.paths import CORRELATION, EFFECTS, PAGE, READINGS
+from probesteer.study.paths import CORRELATION, EFFECTS, GAME_TABLES, PAGE, READINGS
 
 # Assumptions, where no earlier cell of the model says more. A card with 1 TB/s of memory and 100 TFLOP/s that is reached; one
 # thread of a CPU as benchmarks/engine.py has it: 170 tokens a second of 110 million parameters, 64 rows at a time.
@@ -21,7 +21,8 @@ START = 4.0  # seconds until a job works: imports, and reading what it needs
 CPU_ROWS = 64
 LOAD_RATE = 1e9  # bytes per second from disk to device
 TEXT_TOKENS = 150
-CELL_BYTES = 20_000
+TURN_TOKENS = 250  # of a prompt's end, and of its possible actions
+CELL_BYTES, GAME_BYTES = 20_000, 100_000
 MEASURED, ASSUMED = "earlier cells", "model size"
 
 
@@ -65,7 +66,47 @@ def plan_model(study: Study, model: Model, texts: int, captures: int) -> Plan:
     disk = texts * (model.block_count() + 1) * hidden * 4 + missing * CELL_BYTES
     disk += 0 if model.local else BYTES_PER_WEIGHT[model.dtype] * parameters
     seconds = per_cell * missing + capture + load + START * (loads + judged + light.left)
-    return Plan(model.name, loads + judged, light.left, cells, missing, seconds, disk, source)
+    games = plan_games(study, model)
+    start = BYTES_PER_WEIGHT[model.dtype] * parameters / LOAD_RATE + START
+    seconds += games.seconds + start * games.jobs + START * games.light
+    jobs, disk = loads + judged + games.jobs, disk + games.missing * GAME_BYTES
+    return Plan(model.name, jobs, light.left + games.light, cells + games.cells, missing + games.missing, seconds, disk, source)
+
+
+class GamePlan(NamedTuple):
+    """What is left of a model's games: jobs that load it, light ones, its cells and the missing ones, seconds of play."""
+
+    jobs: int
+    light: int
+    cells: int
+    missing: int
+    seconds: float
+
+
+def plan_games(study: Study, model: Model) -> GamePlan:
+    """What the games of a model take; none of a study without games."""
+    if not (study.games and study.steering_layers_of(model)):
+        return GamePlan(0, 0, 0, 0, 0.0)
+    jobs, root, paths = study.game_jobs(model), study.paths.games, study.paths
+    lacking = [[cell for cell in cells if not cell.path(root).exists()] for cells in jobs]
+    missing = [cell for cells in lacking for cell in cells]
+    turns = bool(missing) or not paths.transcripts(model.name).exists()
+    tables = turns or not all(paths.deeds(model.name, table).exists() for table in GAME_TABLES)
+    seconds = sum(game_seconds(study, model, cell.scenario) for cell in missing)
+    return GamePlan(sum(map(bool, lacking)), turns + tables, sum(map(len, jobs)), len(missing), seconds)
+
+
+def game_seconds(study: Study, model: Model, game: str) -> float:
+    """Seconds of a cell of games, from the model's size: each turn reads the end of a prompt and the actions, and writes."""
+    from probesteer.games import GAMES
+
+    assert study.games is not None
+    turns = GAMES[game].turns * study.games.episodes * len(study.games.variants)
+    parameters, new = model.parameters(), study.games.max_new_tokens if study.games.decides == "answer" else 0
+    if not study.resources.gpus:
+        return turns * (2 * parameters / CPU_FLOPS * (TURN_TOKENS + new) + STEP_OVERHEAD / CPU_ROWS * new)
+    step = BYTES_PER_WEIGHT[model.dtype] * parameters / BANDWIDTH + STEP_OVERHEAD
+    return turns * (2 * parameters / FLOPS * TURN_TOKENS + new * step / study.resources.batch_rows)
 
 
 class Light(NamedTuple):

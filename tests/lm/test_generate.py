@@ -390,7 +390,7 @@ def test_progress_counts_every_token_once_also_of_rows_that_end_and_of_batches_t
     told: list[int] = []
     continuations(model, tokenizer, requests, 40, 0.7, advance=told.append)
     assert sum(told) == 6 * 40 and len(told) > 2
-    whole, runs = engine._decode, []
+    whole, runs = engine.decode, []
 
     def fails_first(*arguments):
         runs.append(len(arguments[1].logits))
@@ -399,7 +399,7 @@ def test_progress_counts_every_token_once_also_of_rows_that_end_and_of_batches_t
             raise RuntimeError("CUDA out of memory.")
         return answer
 
-    monkeypatch.setattr(engine, "_decode", fails_first)
+    monkeypatch.setattr(engine, "decode", fails_first)
     told.clear()
     continuations(model, tokenizer, requests, 40, 0.7, advance=told.append)
     assert sum(told) == 6 * 40 and runs == [6, 3, 3]

@@ -114,3 +114,88 @@ rule correlation:
         settings=settings("correlation"),
     shell:
         "probesteer correlation --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"
+
+
+# Games: deeds beside words. Played as the sweep is: a model is loaded once per (model, layer), and once unsteered.
+if STUDY.games:
+
+    rule play_unsteered:
+        input:
+            card=card_of,
+            weights=weights_of,
+            concept=STUDY.concept_folder / "concept.yaml",
+        output:
+            update([cell.path(PATHS.games) for cell in STUDY.game_cells("{model}", None)]),
+        log:
+            PATHS.log("play_unsteered", "{model}"),
+        threads: MODEL_THREADS
+        resources:
+            **MODEL_JOB,
+        params:
+            study=PATHS.saved,
+            settings=settings("play_unsteered"),
+        shell:
+            "probesteer play --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"
+
+    for number, (grid, models) in enumerate(STUDY.alpha_grids().items(), 1):
+
+        rule:
+            name:
+                f"play_{number}"
+            input:
+                card=card_of,
+                weights=weights_of,
+                probe=PATHS.probe("{model}", "{layer}"),
+                dose=[PATHS.dose("{model}", "{layer}")] if STUDY.dosed else [],
+                concept=STUDY.concept_folder / "concept.yaml",
+            output:
+                update([cell.path(PATHS.games) for cell in STUDY.game_cells("{model}", "{layer}", list(grid))]),
+            log:
+                PATHS.log("play", "{model}", "{layer}"),
+            wildcard_constraints:
+                model=one_of(models),
+            threads: MODEL_THREADS
+            resources:
+                **MODEL_JOB,
+            params:
+                study=PATHS.saved,
+                settings=settings("play"),
+            shell:
+                "probesteer play --study {params.study:q} --model {wildcards.model:q} --layer {wildcards.layer:q} 2> {log:q}"
+
+    rule transcripts:
+        input:
+            lambda wildcards: [cells[0].path(PATHS.games) for cells in STUDY.game_jobs(STUDY[wildcards.model])],
+        output:
+            PATHS.transcripts("{model}"),
+        log:
+            PATHS.log("transcripts", "{model}"),
+        group:
+            "scores"
+        resources:
+            **LIGHT_JOB,
+        params:
+            study=PATHS.saved,
+            settings=settings("transcripts"),
+        shell:
+            "probesteer transcripts --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"
+
+    rule deeds:
+        input:
+            transcripts=PATHS.transcripts("{model}"),
+            concept=STUDY.concept_folder / "concept.yaml",
+        output:
+            expand(PATHS.deeds("{{model}}", "{table}"), table=GAME_TABLES),
+        log:
+            PATHS.log("deeds", "{model}"),
+        benchmark:
+            PATHS.benchmark("deeds", "{model}")
+        group:
+            "scores"
+        resources:
+            **LIGHT_JOB,
+        params:
+            study=PATHS.saved,
+            settings=settings("deeds"),
+        shell:
+            "probesteer deeds --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"

@@ -14,7 +14,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from probesteer import concepts, jobs
 from probesteer import study as studies
-from probesteer.study.paths import CORPUS_TABLES, CORRELATION, EFFECTS, READINGS
+from probesteer.study.paths import CORPUS_TABLES, CORRELATION, EFFECTS, GAME_TABLES, READINGS
 from probesteer.concepts.data import activations_path, pairs_files
 from probesteer.errors import InputError
 

@@ -29,6 +29,7 @@ rule aggregate:
         [path for model in STUDY.models for path in STUDY.comparisons(model)],
         [PATHS.compared(model.name, "causes") for model in STUDY.models if STUDY.compare.causes],
         [PATHS.correlation(model.name, CORRELATION[0]) for model in STUDY.steered if STUDY.correlation],
+        [PATHS.deeds(model.name, GAME_TABLES[0]) for model in STUDY.players],
     output:
         # `update`: the last good report stays until the new one is whole.
         study=update(PATHS.report / studies.SAVED),
@@ -52,7 +53,7 @@ rule aggregate:
                 caption="../report/explorer.rst",
             )
         ),
-        tables=update([listed_table(name) for name in studies.TABLES]),
+        tables=update([listed_table(name) for name in STUDY.tables]),
         figures=update([listed_figure(name) for name in STUDY.figures]),
         prints=update(expand(PATHS.report / "figures/{name}.{kind}", name=STUDY.figures, kind=["png", "pdf", "csv"])),
     log:

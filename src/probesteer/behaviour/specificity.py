@@ -51,8 +51,13 @@ def compared(rates: pd.DataFrame, pairs: Sequence[tuple[float, float]]) -> Mappi
         "flipped_median": float(np.median(others)),
         "flipped_largest": float(others.max()),
         "arms": len(others),
-        "p": float((1 + (others >= change - 1e-12).sum()) / (2 * (len(others) + 1))),
+        "p": rank_p(change, others),
     }
+
+
+def rank_p(change: float, others: np.ndarray) -> float:
+    """The p of the probe's change among the sizes (arms,) of those of flipped arms, as in `compared`."""
+    return float((1 + (others >= change - 1e-12).sum()) / (2 * (len(others) + 1)))
 
 
 def saturated(probe: pd.Series, flipped: pd.DataFrame, pair: tuple[float, float]) -> bool:

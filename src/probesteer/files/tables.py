@@ -3,7 +3,7 @@
 import json
 import resource
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,18 @@ def write_row_groups(
         if (spent := cost()) is not None:
             writer.add_key_value_metadata({COST: json.dumps(spent)})
         writer.add_key_value_metadata({SEAL: BLANK})
+
+
+def read_row_groups(path: Path) -> Iterator[pa.Table]:
+    """The tables that `write_row_groups` wrote, one at a time. Raises InputError where the file is missing or broken."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for number in range(file.num_row_groups):
+                yield file.read_row_group(number)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file") from error
 
 
 KINDS: dict[str, Callable[[pa.DataType], bool]] = {

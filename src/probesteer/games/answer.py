@@ -61,6 +61,25 @@ def parse(answer: object, declared: Collection[Action]) -> Action | Unparsable:
         return Unparsable("broken JSON")
 
 
+def spoken(answer: str) -> str:
+    """What an answer says: its prose and the messages of `say`.
+
+    Objects are left out, so that the names of actions are no words; and all that follows a brace that opens none.
+    """
+    if len(answer) > LONGEST or answer.count("{") + answer.count("[") > BRACKETS:
+        return ""
+    decoder, parts, at = json.JSONDecoder(), [], 0
+    while (brace := answer.find("{", at)) >= 0:
+        parts.append(answer[at:brace])
+        try:
+            item, at = decoder.raw_decode(answer, brace)
+        except ValueError:
+            return " ".join(parts).strip()
+        if item.get("action") == "say" and isinstance(item.get(FREE), str):
+            parts.append(item[FREE])
+    return " ".join([*parts, answer[at:]]).strip()
+
+
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """The JSON objects of a text that stand in no other object, first to last. Raises ValueError at a brace that opens none."""
     decoder = json.JSONDecoder(object_pairs_hook=_unique)

@@ -62,7 +62,7 @@ def continuations(
 
         prompted = prefill(model, [prompts[i] for i in batch], rows, max_new_tokens)
         with counting(tell) as count:
-            texts = _decode(model, prompted, push_rows(model, rows), draw, ends, max_new_tokens, count)
+            texts = decode(model, prompted, push_rows(model, rows), draw, ends, max_new_tokens, count)
         answers.update({i: Continuation(text, len(batch)) for i, text in zip(batch, texts, strict=True)})
 
     with _told(advance, len(requests) * max_new_tokens) as tell:
@@ -108,7 +108,7 @@ def counting(tell: Callable[[int], object]) -> Iterator[Callable[[int], None]]:
 
 
 @torch.inference_mode()
-def _decode(
+def decode(
     model: PreTrainedModel,
     prompted: Prompted,
     pushes: dict[int, Tensor],

@@ -126,19 +126,19 @@ def _visit_logits(
         prompted = prefill(model, [encoded[i] for i in rows], asked, tokens.shape[1])
         step = max(1, budget // tokens.shape[1])
         for part in (slice(at, at + step) for at in range(0, len(rows), step)):
-            visit(rows[part], _logits(model, prompted, part, tokens[part], asked[part]), tokens[part], mask[part])
+            visit(rows[part], predicting(model, prompted, part, tokens[part], asked[part]), tokens[part], mask[part])
 
     if scored:
         lengths = [len(encoded[i]) + len(continuations[i]) for i in scored]
         run_batches(run, lengths, cache_tokens(model, device))
 
 
-def _logits(model: PreTrainedModel, prompted: Prompted, rows: slice, tokens: Tensor, requests: Sequence[Request]) -> Tensor:
-    """The logits that predict the tokens (rows, tokens) of some of the prompted rows."""
+def predicting(model: PreTrainedModel, prompted: Prompted, rows: slice, tokens: Tensor, requests: Sequence[Request]) -> Tensor:
+    """The logits that predict the tokens (rows, tokens) of some of the prompted rows, which have room for them."""
     logits = prompted.logits[rows, None]
     if tokens.shape[1] == 1:
         return logits
-    attention = prompted.attention[rows, :-1]
+    attention = prompted.attention[rows, : prompted.width + tokens.shape[1] - 1]
     with steering(decoder_blocks(model), push_rows(model, requests)):
         rest = model(
             input_ids=tokens[:, :-1],

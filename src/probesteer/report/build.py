@@ -24,6 +24,7 @@ from probesteer.report.evidence import (
     effects_tables,
     fingerprints,
     forecast_table,
+    game_tables,
     verified_cards,
     verify,
 )
@@ -37,7 +38,7 @@ from probesteer.report.published import replication
 from probesteer.report.tables import cost_table, models_table
 from probesteer.report.views import with_forecast
 from probesteer.study.experiment import Study
-from probesteer.study.paths import ABOUT, EVIDENCE, EXPLORER, PAGE, SAVED, TABLES
+from probesteer.study.paths import ABOUT, EVIDENCE, EXPLORER, GAME_TABLES, PAGE, SAVED
 
 
 @contextmanager
@@ -84,6 +85,7 @@ def make_report(study: Study, folder: Path, earlier: Sequence[Report], made: Map
         "cost": cost_table(study, pairs),
         **detection_tables(study),
         **effects_tables(study),
+        **game_tables(study),
     }
     tables |= correlation_tables(study)
     tables |= {"forecast": forecast_table(study), "doses": doses_table(study)}
@@ -133,6 +135,7 @@ def evidence_of(study: Study, tables: Mapping[str, pd.DataFrame]) -> Evidence:
         models=tables["models"],
         agreement=tables["scorer_agreement"],
         scorer=study.scorers[0] if study.steered else "",
+        **{name: tables[name] for name in GAME_TABLES if name in tables},
     )
 
 
@@ -141,7 +144,7 @@ def write_report(study: Study, output: Path, tables: Mapping[str, pd.DataFrame])
     from probesteer.report import figures  # matplotlib takes a second to load
 
     (output / "tables").mkdir()
-    for name in TABLES:
+    for name in study.tables:
         tables[name].to_csv(output / "tables" / f"{name}.csv", index=False, float_format="%.6g")
     for name, drawn in figures.draw(study, tables).items():
         figures.save(drawn, output / "figures" / name)

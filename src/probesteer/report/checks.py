@@ -12,12 +12,14 @@ from probesteer.behaviour.agreement import HUMAN
 from probesteer.behaviour.effects import CEILING, FLOOR
 from probesteer.directions.methods import COINCIDE
 from probesteer.report.evidence import Evidence
+from probesteer.study.cells import BASELINE_ARM
 
 PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
 FEW_GROUPS, ENOUGH_GROUPS = 6, 12  # below 6 groups a label permutation cannot reach p = 0.05 reliably
 CENTRED = 0.1  # from 1/2, of the mean AUROC under permuted labels: the mean of 1,000 draws strays by a tenth of that
 NESTED_SHORTFALL = 0.1  # of the nested AUROC below the interval: its folds are fitted on fewer pairs
 ENDED = 0.5  # share of unsteered texts
+UNPARSABLE = 0.5  # share of the answers in games
 UNRATED = 0.1  # share of the texts
 EXCESS = 0.1  # success rate of the published rule above the strict one: one alpha in ten
 CONTROL_SHARE = 0.5  # of the probe's rate change, by a control direction
@@ -69,6 +71,17 @@ def graded(good: bool, fair: bool = False) -> str:
 def noted(good: bool) -> str:
     """PASS if good, else WARN: no ground for a FAIL."""
     return PASS if good else WARN
+
+
+def talks_only(row: Any) -> bool:
+    """Whether words rise and deeds do not, by the intervals of a row of `behaviour.deeds.deed_changes`."""
+    return bool(row.words_change_lower > 0 and row.gap_lower > 0 and not row.deeds_change_lower > 0)
+
+
+def bounds(row: Any, name: str) -> str:
+    """A change in a row with its interval."""
+    estimate, lower, upper = (getattr(row, f"{name}{bound}") for bound in ("", "_lower", "_upper"))
+    return f"{estimate:+.2f} [{lower:+.2f}, {upper:+.2f}]"
 
 
 def beside(row: Any) -> str:
@@ -291,6 +304,28 @@ def devil_ceiling(evidence: Evidence) -> Findings:
         text = ", ".join(f"{scenario} {rate:.2f}" for scenario, rate in stuck.items())
         text = text or f"baselines {rates.min():.2f} to {rates.max():.2f}"
         yield model, noted(stuck.empty), text
+
+
+@check("Devil's Advocate", "words and deeds", "deed_changes")
+def devil_words(evidence: Evidence) -> Findings:
+    """A push that moves what is said in the games moves what is done there, too."""
+    rows = evidence.deed_changes
+    for row in rows[rows["words_change"].notna()].itertuples() if "words_change" in rows else []:
+        if row.game == "all" or rows["game"].nunique() == 1:
+            talk = talks_only(row)
+            said, done, gap = (bounds(row, name) for name in ("words_change", "deeds_change", "gap"))
+            text = f"block {row.layer}, {row.variant}: words {said} of 1, deeds {done} of 2, words less half the deeds {gap}"
+            yield row.model, noted(not talk), text + ": words move, deeds do not" * talk
+
+
+@check("Engineer", "actions understood", "deeds")
+def engineer_actions(evidence: Evidence) -> Findings:
+    """Most of the unsteered answers are actions, or the deeds are those of a player that passes its turns."""
+    rows = evidence.deeds
+    if len(rows):
+        for model, own in rows[rows["arm"] == BASELINE_ARM].groupby("model"):
+            share = own["unparsable"].mean()
+            yield str(model), noted(share <= UNPARSABLE), f"{share:.2f} of the answers in unsteered games are no action"
 
 
 @check("Devil's Advocate", "zero effects and broken texts", "steering")

@@ -15,7 +15,7 @@ from probesteer.files.tables import FOREIGN, read_fingerprint, read_table
 from probesteer.report.implied import Result, Shared, implied, implied_pairs
 from probesteer.report.views import wide
 from probesteer.study.experiment import Study
-from probesteer.study.paths import CORRELATION, EFFECTS
+from probesteer.study.paths import CORRELATION, EFFECTS, GAME_TABLES
 from probesteer.study.sections import Criteria
 
 Card = Mapping[str, Any]
@@ -47,6 +47,9 @@ class Evidence:
     """Agreement of scorers with each other and with people (`behaviour.agreement.of_scorers`)."""
     scorer: str = ""
     """The one that decides."""
+    deeds: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """What was done and said in games, by dose; and what the push changes (`behaviour.deeds`)."""
+    deed_changes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def verified_cards(study: Study) -> dict[str, dict[str, Any]]:
@@ -92,6 +95,7 @@ def fingerprints(study: Study) -> dict[str, str]:
     paths += [path for model in study.models for path in study.comparisons(model)]
     paths += [study.paths.compared(model.name, "causes") for model in study.models if study.compare.causes]
     paths += [study.paths.correlation(model.name, name) for model in study.steered for name in CORRELATION if study.correlation]
+    paths += [study.paths.deeds(model.name, name) for model in study.players for name in GAME_TABLES]
     return {str(path): read_fingerprint(path) for path in paths}
 
 
@@ -121,6 +125,18 @@ def correlation_tables(study: Study) -> dict[str, pd.DataFrame]:
         parts = [read_table(study.paths.correlation(one.name, name)).to_pandas().pipe(_with_model, one.name) for one in models]
         tables[name] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return tables
+
+
+def game_tables(study: Study) -> dict[str, pd.DataFrame]:
+    """The tables of deeds, all models together in order of their names; none of a study without games."""
+    players = sorted(study.players, key=lambda model: model.name)
+    return {
+        name: pd.concat(
+            [read_table(study.paths.deeds(model.name, name)).to_pandas().pipe(_with_model, model.name) for model in players],
+            ignore_index=True,
+        )
+        for name in (GAME_TABLES if players else [])
+    }
 
 
 def forecast_table(study: Study) -> pd.DataFrame:

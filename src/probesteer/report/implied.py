@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from probesteer.behaviour.correlation import correlation_inputs
+from probesteer.behaviour.deeds import deeds_inputs
 from probesteer.behaviour.judging import answers_beside, judge_card, judge_inputs
 from probesteer.behaviour.outcomes import effects_inputs
 from probesteer.behaviour.scoring import scores_inputs
@@ -32,10 +33,11 @@ from probesteer.files.digests import digest
 from probesteer.files.tables import has_fingerprint, is_fresh, read_fingerprint
 from probesteer.steering.sweep import Sweep
 from probesteer.steering.texts import texts_inputs
+from probesteer.steering.transcripts import game_fingerprints, transcripts_inputs
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 from probesteer.study.options import AUTO, Site
-from probesteer.study.paths import CORRELATION, EFFECTS, READINGS
+from probesteer.study.paths import CORRELATION, EFFECTS, GAME_TABLES, READINGS
 
 Inputs = Mapping[str, Any]
 
@@ -113,7 +115,10 @@ def implied(shared: Shared, model: Model, card: Inputs) -> Iterator[Result]:
         forecast = [paths.forecast(model.name)] if site == AUTO else []
         yield Result(path, [files[own.concept], *model.planted(), *forecast], fresh, beside=beside)
     yield from _dosed(shared, model, card)
-    yield from _steered(shared, model, card, load_sites(study, model))
+    probes = load_sites(study, model)
+    yield from _steered(shared, model, card, probes)
+    if study.games:
+        yield from _played(shared, model, card, probes)
     if study.correlation:
         cache = activations_path(study, model, own), caches[own.concept]
         yield from _read(study, model, card, cache)
@@ -162,6 +167,27 @@ def _dosed(shared: Shared, model: Model, card: Inputs) -> Iterator[Result]:
         yield Result(
             path, [study.paths.card(model.name, model.key), probe, shared.concept_file, *cells], is_fresh(path, made_from)
         )
+
+
+def _played(shared: Shared, model: Model, card: Inputs, probes: Mapping[Site, Probe]) -> Iterator[Result]:
+    """Games, transcripts and deeds."""
+    study, paths = shared.study, shared.study.paths
+    cells: dict = {}
+    for wanted in game_fingerprints(study, model, card, probes):
+        site = next(iter(wanted)).layer
+        fitted = [] if site is None else [paths.probe(model.name, site), *dose_files(study, model, site)]
+        for cell, fingerprint in wanted.items():
+            path = cell.path(paths.games)
+            inputs = [paths.card(model.name, model.key), shared.concept_file, *fitted]
+            yield Result(path, inputs, has_fingerprint(path, fingerprint))
+        cells |= wanted
+    made_from, path = transcripts_inputs(study, model, cells), paths.transcripts(model.name)
+    yield Result(path, [cells_[0].path(paths.games) for cells_ in study.game_jobs(model)], is_fresh(path, made_from))
+    made = deeds_inputs(study, model, shared.concept, digest(made_from))
+    for name in GAME_TABLES:
+        table = paths.deeds(model.name, name)
+        beside = [paths.benchmark("deeds", model.name)]
+        yield Result(table, [path, shared.concept_file], is_fresh(table, made), beside=beside)
 
 
 def _steered(shared: Shared, model: Model, card: Inputs, probes: Mapping[Site, Probe]) -> Iterator[Result]:

@@ -15,13 +15,14 @@ from probesteer.report.views import (
     by_dose,
     coinciding,
     moving,
+    played,
     sceptic_table,
     selected_details,
     shown_success,
     spread_details,
 )
 from probesteer.study.experiment import Study
-from probesteer.study.paths import TABLES
+from probesteer.study.paths import GAME_TABLES, TABLES
 
 EXAMPLE_CHARS = 400
 MOST_ROWS = 200  # of a table on the page
@@ -65,7 +66,7 @@ def markdown_table(table: pd.DataFrame, columns: Sequence[str] | None = None) ->
     lines = [[column.replace("_", " ") for column in shown], ["---"] * len(shown)]
     for row in table.head(MOST_ROWS).astype(object).to_dict("records"):
         cells = {column: escape_markdown(with_interval(row, column)) for column in shown}
-        if row.get("table") in TABLES:
+        if row.get("table") in (*TABLES, *GAME_TABLES):
             cells["table"] = f"[{cells['table']}](tables/{row['table']}.csv)"
         lines.append(list(cells.values()))
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -95,6 +96,7 @@ def render(study: Study, concept: Concept, tables: Mapping[str, pd.DataFrame], w
         "moving": moving,
         "still": lambda success: len(success) - len(moving(success)),
         "doses": by_dose,
+        "played": played,
         "sceptic": sceptic_table,
         "coinciding": coinciding,
         "selected": selected_details,

@@ -25,6 +25,7 @@ def cost_table(study: Study, pairs: PairSet) -> pd.DataFrame:
         costs = {
             "activations": read_cost(activations_path(study, model, pairs)),
             "steering": read_cost(study.paths.texts(model.name)),
+            "games": read_cost(study.paths.transcripts(model.name)) if study.games else {},
         }
         for phase, cost in costs.items():
             if cost:
@@ -41,7 +42,7 @@ def cost_table(study: Study, pairs: PairSet) -> pd.DataFrame:
             )
     table = pd.DataFrame(rows)
     if study.resources.price_per_gpu_hour is not None and study.resources.gpus:
-        on_gpu = table["phase"].isin(["activations", "steering"])
+        on_gpu = table["phase"].isin(["activations", "steering", "games"])
         hours = table["seconds"] / 3600 * study.resources.gpus
         table["cost"] = (hours * study.resources.price_per_gpu_hour).where(on_gpu, 0.0)
     return table

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from probesteer.study.cells import PROBE_ARM, UNSTEERED_PLAYERS
+
 MOST_PANELS = 20  # models that a figure shows in full
 
 
@@ -23,6 +25,12 @@ def shown_success(success: pd.DataFrame, scorers: Sequence[str]) -> pd.DataFrame
 def moving(success: pd.DataFrame) -> pd.DataFrame:
     """The rows in which the rate is not the same at every alpha: the others say nothing."""
     return success[success["rate_span"] > 0]
+
+
+def played(deeds: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the probe, of unsteered and of prompted games, all games together where there are several."""
+    games = ["all"] if (deeds["game"] == "all").any() else deeds["game"].unique()
+    return deeds[deeds["arm"].isin([PROBE_ARM, *UNSTEERED_PLAYERS]) & deeds["game"].isin(games)]
 
 
 def by_dose(rates: pd.DataFrame) -> pd.DataFrame:

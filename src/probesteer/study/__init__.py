@@ -18,7 +18,7 @@ from probesteer.study.paths import (
     TABLES,
     Paths,
 )
-from probesteer.study.sections import Controls, Criteria, Judge, PairsFile, PairsSource, Resources, Sampling, Writing
+from probesteer.study.sections import Controls, Criteria, Games, Judge, PairsFile, PairsSource, Resources, Sampling, Writing
 
 __all__ = [
     "ABOUT",
@@ -39,6 +39,7 @@ __all__ = [
     "Cell",
     "Controls",
     "Criteria",
+    "Games",
     "Judge",
     "Model",
     "PairsFile",

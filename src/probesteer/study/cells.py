@@ -11,6 +11,9 @@ RANDOM, FLIPPED = "random", "flipped"  # kinds of control arms; an arm is named 
 CALIBRATION_ARM = "calibration"  # unsteered draws that bound what counts as coherent, and are not judged
 PROMPTED_ARMS = {"prompted-positive": "positive", "prompted-negative": "negative"}  # unsteered, under the concept's prompts
 
+UNSTEERED_ARMS = (BASELINE_ARM, CALIBRATION_ARM, *PROMPTED_ARMS)
+UNSTEERED_PLAYERS = (BASELINE_ARM, *PROMPTED_ARMS)  # of games
+
 
 class Cell(NamedTuple):
     """One point of the steering grid: the unit of reuse. Unsteered cells have no layer and alpha 0."""
@@ -57,6 +60,7 @@ def steered_cells(
     ]
 
 
-def unsteered_cells(model: str, scenarios: Iterable[str]) -> list[Cell]:
+def unsteered_cells(model: str, scenarios: Iterable[str], arms: Iterable[str] = UNSTEERED_ARMS) -> list[Cell]:
     """The baseline, the calibration and the prompted cells of a model."""
-    return [Cell(arm, model, name) for arm in (BASELINE_ARM, CALIBRATION_ARM, *PROMPTED_ARMS) for name in scenarios]
+    named = list(scenarios)
+    return [Cell(arm, model, name) for arm in arms for name in named]

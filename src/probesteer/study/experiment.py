@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from probesteer.errors import InputError
 from probesteer.files.digests import digest
 from probesteer.files.whole import write_text
-from probesteer.study.cells import CALIBRATION_ARM, Cell, steered_cells, unsteered_cells
+from probesteer.study.cells import CALIBRATION_ARM, UNSTEERED_PLAYERS, Cell, steered_cells, unsteered_cells
 from probesteer.study.model import Model
 from probesteer.study.options import (
     AUTO,
@@ -28,8 +28,18 @@ from probesteer.study.options import (
     Unit,
     unique,
 )
-from probesteer.study.paths import CONCEPTS, CORPUS_TABLES, FIGURES, PAIRS_FILE, SHARED, STEERED_FIGURES, Paths
-from probesteer.study.sections import Compare, Controls, Criteria, Judge, PairsFile, Resources, Sampling, Writing
+from probesteer.study.paths import (
+    CONCEPTS,
+    CORPUS_TABLES,
+    FIGURES,
+    GAME_TABLES,
+    PAIRS_FILE,
+    SHARED,
+    STEERED_FIGURES,
+    TABLES,
+    Paths,
+)
+from probesteer.study.sections import Compare, Controls, Criteria, GameOptions, Judge, PairsFile, Resources, Sampling, Writing
 
 JUDGE_PREFIX = "judge."  # of a judge's name in paths
 MOST_ABLATIONS = 1000  # draws
@@ -100,6 +110,8 @@ class Study(Options):
     """CSV files that people filled in, one a rater (`probesteer ratings` writes them): a verdict by a judge needs agreement."""
     correlation: bool = False
     """Whether each model reads what was written: projections of texts against their scores, and the best blocks."""
+    games: Annotated[GameOptions | None, Field(exclude_if=lambda games: games is None)] = None
+    """Games that steered models play: all, a list of names, or the section `games:`; none plays none."""
     compare: Compare = Compare()
     """What is compared between models."""
     criteria: Criteria = Criteria()
@@ -142,6 +154,8 @@ class Study(Options):
             raise ValueError("control_concept: it is the concept itself; name another one")
         if reserved := [model.name for model in self.models if model.name.startswith(JUDGE_PREFIX)]:
             raise ValueError(f"models: {reserved[0]}: names that begin with {JUDGE_PREFIX} are a judge's; choose another")
+        if self.games and not self.steered:
+            raise ValueError("games: steered models play them, and no model is steered; name steering_layers, or leave it out")
         if self.study in SHARED:
             raise ValueError(f"study: the name {self.study} is taken by a folder of results that studies share")
         return self
@@ -269,6 +283,31 @@ class Study(Options):
         layers = self.steering_layers_of(model)
         steered = [self.cells(model.name, layer, self.alphas_of(model)) for layer in layers]
         return [unsteered_cells(model.name, self.scenario_names()), *steered] if layers else []
+
+    @property
+    def players(self) -> list[Model]:
+        """The models that play games."""
+        return self.steered if self.games else []
+
+    @property
+    def tables(self) -> list[str]:
+        """The tables of the report."""
+        return [*TABLES, *(GAME_TABLES if self.games else [])]
+
+    def game_cells(self, model: str, layer: int | str | None, alphas: Sequence[float] = ()) -> list[Cell]:
+        """The cells of games of a (model, layer), which may be wildcards, or the unsteered ones; the scenario is the game."""
+        games, limit = (self.games.play if self.games else []), self.criteria.trend_alpha
+        if layer is None:
+            return unsteered_cells(model, games, UNSTEERED_PLAYERS)
+        within = [alpha for alpha in alphas if abs(alpha) <= limit]
+        return steered_cells(model, layer, games, within, self.controls.arms(), limit)
+
+    def game_jobs(self, model: Model) -> list[list[Cell]]:
+        """The cells of each job that plays games with a model: the unsteered ones, then those of each layer."""
+        if not (self.games and self.steering_layers_of(model)):
+            return []
+        steered = [self.game_cells(model.name, layer, self.alphas_of(model)) for layer in self.steering_layers_of(model)]
+        return [self.game_cells(model.name, None), *steered]
 
     def calibration_cells(self, model: Model) -> list[Cell]:
         """The cells that a dose in the unit coherence is found against; none in other units."""

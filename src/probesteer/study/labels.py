@@ -32,6 +32,8 @@ TABLE_GROUPS = {  # of `snakemake --report`: what a group is about, and its tabl
         "binary": "Projection as a classifier",
         "gap": "Best block to read, best block to steer",
         "points": "Texts of the correlation",
+        "deeds": "What was done and said in games",
+        "deed_changes": "What a push changes in games",
         "examples": "Texts that were not chosen",
         "chosen": "Texts chosen because their score changes",
     },

@@ -89,6 +89,8 @@ def _site(value: float | str) -> float | str:
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Scorer = Literal["published", "lexical", "grammar", "rubric"]  # the names of scoring.SCORERS, and the judge's
+GameName = Literal["food_delivery", "the_listener", "the_maze", "the_protector", "the_duel"]  # the names of games.GAMES
+VariantName = Literal["default", "no_need", "hostile", "child"]  # those of games.VARIANTS
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Depth = Annotated[float, AfterValidator(_depth)]
@@ -123,6 +125,9 @@ def first_problem(error: ValidationError, model: type[BaseModel], thing: str = "
             message += f"; did you mean {near[0]}?"
     if not message:
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "literal_error":
+            near = get_close_matches(str(first["input"]), re.findall("'([^']*)'", first["ctx"]["expected"]), 1)
+            message += f"; did you mean {near[0]}?" if near else ""
         if not isinstance(first["input"], Mapping | BaseModel):
             shown = re.sub(r"//[^\s/@]*@", "//***@", str(first["input"]))  # credentials of an address
             message += f" (got {shown[:60]!r})"

@@ -28,6 +28,7 @@ EFFECTS = [  # per steered model
 CORPUS_TABLES = ["corpus", "twin", "twin_pairs", "gradients"]  # per model, where directions are carried
 READINGS = ["texts", "pairs"]  # per steered model of a study with `correlation`
 CORRELATION = ["correlation", "binary", "gap", "points"]  # the same
+GAME_TABLES = ["deeds", "deed_changes"]  # per model that plays games
 TABLES = ["models", "data", "detection", "selection", "details", "council", "forecast", "doses", *EFFECTS, "cells", "cost"]
 TABLES += ["agreement", "emergence", "independence", "transfer", "foretold", "causes", *CORRELATION]
 TABLES += ["checks", "verdict", "published", "reassessment"]  # of the report
@@ -109,6 +110,19 @@ class Paths(NamedTuple):
 
     def effects(self, model: str, table: str) -> Path:
         return self.root / "effects" / f"model={model}" / f"{table}.parquet"
+
+    @property
+    def games(self) -> Path:
+        """The cells of games, as those of the sweep below `cells`."""
+        return self.root / "games"
+
+    def transcripts(self, model: str) -> Path:
+        """Every turn of every episode of a model."""
+        return self.root / "transcripts" / f"model={model}" / "transcripts.parquet"
+
+    def deeds(self, model: str, table: str) -> Path:
+        """One of GAME_TABLES."""
+        return self.root / "deeds" / f"model={model}" / f"{table}.parquet"
 
     def readings(self, model: str, of: str) -> Path:
         """What a model reads in texts that were written, or in the held-out pairs: of READINGS."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from probesteer.files.whole import write_text
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
-from probesteer.study.sections import Compare, Controls, Criteria, Judge, PairsFile, Resources, Sampling, Writing
+from probesteer.study.sections import Compare, Controls, Criteria, Games, Judge, PairsFile, Resources, Sampling, Writing
 
 SCHEMA, OPTIONS = Path("workflow/schemas/config.schema.json"), Path("config/README.md")
 SECTIONS: list[tuple[str, type[BaseModel]]] = [
@@ -21,6 +21,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("controls:", Controls),
     ("judge:", Judge),
     ("compare:", Compare),
+    ("games:", Games),
     ("criteria:", Criteria),
     ("resources:", Resources),
 ]

@@ -5,13 +5,24 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from probesteer.study.cells import FLIPPED, RANDOM
 from probesteer.study.model import Model
-from probesteer.study.options import GENERATOR_PATTERN, URL_PATTERN, Count, Name, Options, Share, unique
+from probesteer.study.options import (
+    GENERATOR_PATTERN,
+    URL_PATTERN,
+    Count,
+    GameName,
+    Name,
+    Options,
+    Share,
+    VariantName,
+    unique,
+)
 
 MOST_CONTROLS = 1000  # directions of a kind: each is a sweep of its own
+ALL = "all"
 PAIR_FILES = (".jsonl", ".csv", ".tsv", ".parquet")
 PairColumn = Literal[
     "id",
@@ -210,6 +221,43 @@ class Controls(Options):
         """Their names in paths and tables."""
         counts = {RANDOM: self.random, FLIPPED: self.flipped}
         return [f"{kind}-{number}" for kind, count in counts.items() for number in range(1, count + 1)]
+
+
+def _listed_games(given: object) -> object:
+    if isinstance(given, str) and given != ALL:
+        raise ValueError("a list of games, or all, is expected")
+    return list(get_args(GameName)) if given == ALL else given
+
+
+def _games_alone(given: object) -> object:
+    """`games: all` and a list of names stand for the games with every other option at its default."""
+    return {"play": given} if isinstance(given, str | list) else given
+
+
+class Games(Options):
+    """Games that models play, steered and not, at alphas of the trend range; none are played without this section."""
+
+    play: Annotated[
+        list[GameName],
+        Field(min_length=1),
+        BeforeValidator(_listed_games, json_schema_input_type=Literal["all"] | list[GameName]),
+        AfterValidator(unique),
+    ] = list(get_args(GameName))
+    """Which games, or all; `games: all` is short for it."""
+    episodes: Count = 20
+    """Episodes of each game, variant, dose and direction; their seeds are 0, 1, ..."""
+    variants: Annotated[list[VariantName], Field(min_length=1), AfterValidator(unique)] = ["default"]
+    """default: someone sad asks; no_need: nobody asks; hostile: the one who asks is; child: it is a child."""
+    decides: Literal["answer", "odds"] = "answer"
+    """What is played: the action in the model's free answer, or one drawn by the likelihoods of the possible actions.
+
+    odds generates no text: for models whose answers are no actions, and at a fraction of the time. Nothing is then said.
+    """
+    max_new_tokens: Count = 60
+    """Token limit of an answer."""
+
+
+GameOptions = Annotated[Games, BeforeValidator(_games_alone, json_schema_input_type=Literal["all"] | list[GameName] | Games)]
 
 
 class Criteria(Options):

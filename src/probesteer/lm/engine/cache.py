@@ -26,7 +26,7 @@ class RowLayer(CacheLayerMixin):
     keys: Tensor
     values: Tensor
 
-    def __init__(self, like: DynamicLayer, rows: int, prompt: int, new: int) -> None:
+    def __init__(self, like: Any, rows: int, prompt: int, new: int) -> None:
         super().__init__()
         self.prompt, self.length = prompt, prompt
         for name in ("keys", "values"):
@@ -45,6 +45,13 @@ class RowLayer(CacheLayerMixin):
         self.values[:rows, :, start : self.length] = value_states
         return self.keys[:rows, :, : self.length], self.values[:rows, :, : self.length]
 
+    def taken(self, rows: Tensor) -> "RowLayer":
+        """The same of these rows, copied: int64 (rows,)."""
+        other = copy(self)
+        rows = rows.to(self.keys.device)
+        other.keys, other.values = self.keys[rows], self.values[rows]
+        return other
+
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.length + query_length, 0
 
@@ -56,11 +63,18 @@ class RowLayer(CacheLayerMixin):
 
 
 class RowCache(Cache):
-    """The cache of rows whose prompts are padded on the left to `prompt` tokens, with room for `new` tokens each."""
+    """The cache of rows whose prompts are padded on the left to one width, with room for new tokens."""
 
-    def __init__(self, prefilled: Sequence[Any], rows: int, prompt: int, new: int) -> None:
-        self.blocks = [RowLayer(layer, rows, prompt, new) for layer in prefilled]
+    order: Tensor | None = None
+    """Which row stands at each place, where rows that ended are kept (`keep_rows`): int64 (rows,)."""
+
+    def __init__(self, blocks: Sequence[RowLayer]) -> None:
+        self.blocks = list(blocks)
         super().__init__(layers=list(self.blocks))
+
+    def keep_rows(self) -> None:
+        """Let rows change places from now on where they would else take the places of rows that ended."""
+        self.order = torch.arange(len(self.blocks[0].keys))
 
     def fill(self, rows: Tensor, prefilled: Sequence[Any], source: Tensor, first: int = 0) -> None:
         """Copy rows `source` of prefilled blocks, the first of which is block `first`, to `rows`, up to where prompts end."""
@@ -80,7 +94,10 @@ class RowCache(Cache):
         return part
 
     def move(self, source: Tensor, target: Tensor) -> None:
-        """Put rows `source` in the place of rows `target`."""
+        """Put rows `source` in the place of rows `target`, which take theirs if rows are kept."""
+        if self.order is not None:
+            source, target = torch.cat([source, target]), torch.cat([target, source])
+            self.order[target.cpu()] = self.order[source.cpu()]
         for block in self.blocks:
             source, target = source.to(block.keys.device), target.to(block.keys.device)
             block.keys[target, :, : block.length] = block.keys[source, :, : block.length]

@@ -9,7 +9,7 @@ from transformers import Cache, PreTrainedModel
 
 from probesteer.lm.blocks import decoder_blocks, input_device, untuple
 from probesteer.lm.engine.batch import batches, pad_rows, token_budget
-from probesteer.lm.engine.cache import RowCache, prefill_cache
+from probesteer.lm.engine.cache import RowCache, RowLayer, prefill_cache
 from probesteer.lm.hooks import Output, retuple, skipping, steering, watching
 from probesteer.lm.request import Request, push_rows
 
@@ -49,7 +49,7 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], requests: 
     device = input_device(model)
     acting = [request.on_prompt() for request in requests]
     layer = min((request.layer for request in acting if request.layer is not None), default=None)
-    groups = _grouped(prompts, acting)
+    groups = grouped(prompts, acting)
     distinct = list(groups)
     width = max(map(len, distinct))
     attention = torch.ones(len(requests), width + new, dtype=torch.long, device=device)
@@ -68,7 +68,8 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], requests: 
             if prompted is None:
                 layers = [*below.cache.layers, *above.layers[first:]] if below else above.layers
                 empty = logits.new_empty(len(requests), logits.shape[-1])
-                prompted = Prompted(RowCache(layers, len(requests), width, new), empty, attention)
+                cache = RowCache([RowLayer(layer, len(requests), width, new) for layer in layers])
+                prompted = Prompted(cache, empty, attention)
             rows = torch.tensor([row for i in part for row in shared[i][1]], device=device)
             source = torch.tensor([at for at, i in enumerate(part) for _ in shared[i][1]], device=device)
             prompted.logits[rows] = logits[source]
@@ -80,7 +81,7 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], requests: 
     return prompted
 
 
-def _grouped(prompts: Sequence[Sequence[int]], requests: Sequence[Request]) -> dict[tuple[int, ...], dict[tuple, list[int]]]:
+def grouped(prompts: Sequence[Sequence[int]], requests: Sequence[Request]) -> dict[tuple[int, ...], dict[tuple, list[int]]]:
     """The rows of each distinct prompt, by push."""
     groups: dict[tuple[int, ...], dict[tuple, list[int]]] = {}
     for row, (prompt, request) in enumerate(zip(prompts, requests, strict=True)):
