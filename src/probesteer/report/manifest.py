@@ -26,7 +26,7 @@ from probesteer.study.experiment import Study
 from probesteer.study.paths import MANIFEST, RESULTS
 
 PARTS = ("made", "report", "results", "kept", "marks")
-MARKED = ("detection", "forecasts", "doses")  # folders of a study
+MARKED = ("detection", "forecasts", "doses", "readings", "compare")  # folders of a study
 LARGEST_KEPT = 16 * 2**10  # bytes
 TEXTS = (".json", ".jsonl", ".tsv", ".yaml", ".txt")
 SOURCES = (".py", ".j2", ".js", ".css", ".yaml")

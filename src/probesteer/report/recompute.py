@@ -1,7 +1,8 @@
 """A finished study made again in a folder of its own, from what only a model can give: everything else is computed anew.
 
 Probes come from activations, texts from cells, scores from texts, effects from scores, the report from them all. What cannot be
-made without a model (cells, detection and its activations, forecasts, doses, ratings of a judge) is taken as it is there.
+made without a model (cells, detection and its activations, readings, forecasts, doses, ratings of a judge), and comparisons
+between models, are taken as they are there.
 """
 
 import os
@@ -12,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from probesteer.behaviour.correlation import correlate_model
+from probesteer.behaviour.deeds import write_deeds
 from probesteer.behaviour.outcomes import write_effects
 from probesteer.behaviour.scoring import score, write_scores
 from probesteer.behaviour.verbs import score_job
@@ -24,6 +27,7 @@ from probesteer.files.tables import read_inputs, read_table
 from probesteer.report.build import make_report
 from probesteer.report.history import read_reports
 from probesteer.steering.texts import gather_model
+from probesteer.steering.transcripts import gather_games
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 from probesteer.study.paths import RESULTS
@@ -90,6 +94,11 @@ def steps(study: Study, report: Path, history: Path, made: Mapping[str, str]) ->
         for scorer in study.scorers:
             yield partial(rescore if scorer == "rubric" else score_job, study, model, scorer)
         yield partial(write_effects, study, model)
+        if study.correlation:
+            yield partial(correlate_model, study, model)
+    for model in study.players:
+        yield partial(gather_games, study, model)
+        yield partial(write_deeds, study, study_concept(study), model)
     yield partial(_report, study, report, history, made)
 
 

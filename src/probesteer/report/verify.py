@@ -22,7 +22,19 @@ from probesteer.study.experiment import Study
 from probesteer.study.load import load_study, parse_study
 from probesteer.study.paths import MANIFEST, RESULTS, SAVED
 
-STAGES = ("pairs", "probes", "texts", "scores", "effects", "tables", "figures")  # what is made after these are pages
+# what is made after these are pages
+STAGES = ("pairs", "probes", "texts", "scores", "effects", "correlation", "transcripts", "deeds", "tables", "figures")
+    "pairs",
+    "probes",
+    "texts",
+    "scores",
+    "effects",
+    "correlation",
+    "transcripts",
+    "deeds",
+    "tables",
+    "figures",
+)  # what is made after these are pages
 MOST = 20  # files that are told of which do not follow from what they were made from
 ELSEWHERE = RESULTS / "-" / "council"  # where a report is made again that is not in its study's folder
 Places = dict[Path, list[str]]
