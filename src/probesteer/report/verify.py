@@ -15,8 +15,8 @@ from probesteer.files.digests import file_digest
 from probesteer.files.seal import is_whole
 from probesteer.report.differences import differences, first_few, text_differences
 from probesteer.report.history import HISTORY
-from probesteer.report.manifest import environment, marks, read_manifest
-from probesteer.report.recompute import recompute, replica
+from probesteer.report.manifest import ACTIVATIONS, environment, marks, read_manifest
+from probesteer.report.recompute import recompute, replica, stand_in
 from probesteer.study.experiment import Study
 from probesteer.study.load import load_study, parse_study
 from probesteer.study.paths import MANIFEST, RESULTS, SAVED
@@ -48,13 +48,14 @@ def verify_report(place: Path) -> Verified:
     if not (exact := manifest["made"] == environment()):
         notes.append(f"pages and figures, but by digest: {made_by(manifest['made'])}")
     with replica(root, manifest["results"]):
+        stand_in(manifest["costs"])
         again = report.relative_to(root) if report.is_relative_to(root) else ELSEWHERE
         try:
             problems = recompute(study_of(manifest, report), again, report.parent / HISTORY)
         except InputError as error:
             problems = [str(error)]
-        made = {path: path for path in map(Path, manifest["results"]) if path.is_file() and not path.is_symlink()}
-        made = {path: root / path for path in made if path.is_relative_to(RESULTS)}
+        read = [path for path in map(Path, manifest["results"]) if path.is_relative_to(RESULTS)]
+        made = {path: root / path for path in read if path.is_file() and not path.is_symlink()}
         made |= {again / name: report / name for name in manifest["report"] if (again / name).is_file()}
         wrong = {
             stored: first_few(differences(stored, path, exact))
@@ -73,7 +74,7 @@ def changed_files(manifest: Mapping[str, Any], root: Path, report: Path) -> tupl
     places = [(report / name, name, digest) for name, digest in manifest["report"].items()]
     places += [(root / name, name, digest) for name, digest in manifest["results"].items()]
     for path, name, digest in places:
-        if not path.is_file() and Path(name).is_relative_to(RESULTS / "activations"):
+        if not path.is_file() and Path(name).is_relative_to(ACTIVATIONS):
             notes.append(f"{name} was deleted; probes were not fitted again")
         elif not path.is_file():
             changed[path] = ["missing"]
