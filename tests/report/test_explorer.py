@@ -52,7 +52,7 @@ def wide() -> pd.DataFrame:
 def tables() -> dict[str, pd.DataFrame]:
     rows = pd.DataFrame({"model": [f"m{i}" for i in range(250)], "layer": range(250), "auroc": np.linspace(1, 0.5, 250)})
     return {
-        "verdict": pd.DataFrame({"model": ["llama"], "verdict": ["GREEN"]}),
+        "verdict": pd.DataFrame({"model": ["llama_3 | a`b"], "verdict": ["GREEN"]}),
         "detection": rows,
         "council": wide(),
         "doses": rows.head(0),
@@ -185,6 +185,20 @@ def test_tables_are_sorted_filtered_and_paged(at):
     assert (
         at("#view=tables&table=detection&find=m24").run("document.getElementById('said').textContent").startswith("11 of 250")
     )
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("format", "lines"),
+    [
+        ("markdown", ["| model | verdict |", "| --- | --- |", "| llama\\_3 \\| a\\`b | GREEN |"]),
+        ("csv", ["model,verdict", "llama_3 | a`b,GREEN"]),
+        ("latex", ["\\begin{tabular}{ll}", "\\toprule", "model & verdict \\\\", "\\midrule", "llama\\_3 | a`b & GREEN \\\\"]),
+    ],
+)
+def test_a_table_is_written_for_a_paper(at, format, lines):
+    tab = at(f"#view=tables&table=verdict&as={format}")
+    assert tab.run("document.querySelector('textarea').value").split("\n")[: len(lines)] == lines
 
 
 @needs_browser

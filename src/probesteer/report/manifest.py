@@ -20,12 +20,13 @@ from zlib import crc32
 from probesteer.errors import InputError
 from probesteer.files.cards import read_card, write_card
 from probesteer.files.digests import digest, file_digest
-from probesteer.files.tables import read_table
+from probesteer.files.tables import read_cost, read_table
 from probesteer.report.implied import Result, Shared, implied, implied_pairs
 from probesteer.study.experiment import Study
 from probesteer.study.paths import MANIFEST, RESULTS
 
-PARTS = ("made", "report", "results", "kept", "marks")
+PARTS = ("made", "report", "results", "kept", "costs", "marks")
+ACTIVATIONS = RESULTS / "activations"
 MARKED = ("detection", "forecasts", "doses", "readings", "compare")  # folders of a study
 LARGEST_KEPT = 16 * 2**10  # bytes
 TEXTS = (".json", ".jsonl", ".tsv", ".yaml", ".txt")
@@ -43,6 +44,7 @@ def write_manifest(study: Study, folder: Path, more: Sequence[Path] = ()) -> Non
         "report": {path.relative_to(folder).as_posix(): file_digest(path) for path in written},
         "results": {path.as_posix(): file_digest(path) for path in read},
         "kept": {path.as_posix(): path.read_text(encoding="utf-8") for path in small},
+        "costs": {path.as_posix(): read_cost(path) for path in read if path.is_relative_to(ACTIVATIONS)},
         "marks": {path.as_posix(): marks(path) for path in read if path.parts[2:3] and path.parts[2] in MARKED},
     }
     write_card(folder / MANIFEST, manifest)
@@ -55,8 +57,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         found = {name: dict(manifest[name]) for name in PARTS}
         texts = [*found["report"].items(), *found["results"].items(), *found["kept"].items()]
-        inside = [name for name, _ in texts if Path(name).is_relative_to(RESULTS)]
-        if any(type(one) is not str for pair in texts for one in pair) or any(".." in Path(name).parts for name in inside):
+        inside = [Path(name) for name in (*found["results"], *found["costs"]) if Path(name).is_relative_to(RESULTS)]
+        if any(type(one) is not str for pair in texts for one in pair) or any(".." in path.parts for path in inside):
+            raise ValueError
+        if not all(Path(name).is_relative_to(ACTIVATIONS) for name in found["costs"]):
             raise ValueError
         return found
     except FileNotFoundError as error:

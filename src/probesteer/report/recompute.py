@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pyarrow as pa
+
 from probesteer.behaviour.correlation import correlate_model
 from probesteer.behaviour.deeds import write_deeds
 from probesteer.behaviour.outcomes import write_effects
@@ -23,7 +25,7 @@ from probesteer.concepts.data import activations_path, pair_set, pair_sets, stud
 from probesteer.detection.fit import fit_probe
 from probesteer.errors import InputError
 from probesteer.files.seal import is_whole, seal
-from probesteer.files.tables import read_inputs, read_table
+from probesteer.files.tables import read_inputs, read_table, write_table
 from probesteer.report.build import make_report
 from probesteer.report.history import read_reports
 from probesteer.steering.texts import gather_model
@@ -64,6 +66,12 @@ def replica(root: Path, results: Mapping[str, str]) -> Iterator[Path]:
             os.chdir(before)
 
 
+def stand_in(costs: Mapping[str, Mapping[str, float]]) -> None:
+    """Where activations were deleted, a file that says what they cost, which the report does."""
+    for path in (Path(path) for path in costs if not Path(path).exists()):
+        write_table(pa.table({"deleted": [True]}), path, cost=costs[str(path)])
+
+
 def recompute(study: Study, report: Path, history: Path, made: Mapping[str, str]) -> list[str]:
     """Make everything again in the working folder, a replica, and in `report` the report so `made`, after those of a history.
 
@@ -87,7 +95,7 @@ def steps(study: Study, report: Path, history: Path, made: Mapping[str, str]) ->
         table, card = paths.pairs(pairs.concept, pairs.key), paths.data_card(pairs.concept, pairs.key)
         yield partial(write_pair_tables, pairs, table, card)
     for model in study.steered:
-        if activations_path(study, model, pair_set(study)).exists():  # they may be deleted
+        if activations_path(study, model, pair_set(study)).is_symlink():  # else they were deleted, or changed
             for site in study.steering_layers_of(model):
                 yield partial(fit_probe, study, model, site)
         yield partial(gather_model, study, model)

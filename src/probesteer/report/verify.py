@@ -16,25 +16,14 @@ from probesteer.files.seal import is_whole
 from probesteer.report.about import read_about
 from probesteer.report.differences import differences, first_few, text_differences
 from probesteer.report.history import HISTORY
-from probesteer.report.manifest import environment, marks, read_manifest
-from probesteer.report.recompute import recompute, replica
+from probesteer.report.manifest import ACTIVATIONS, environment, marks, read_manifest
+from probesteer.report.recompute import recompute, replica, stand_in
 from probesteer.study.experiment import Study
 from probesteer.study.load import load_study, parse_study
 from probesteer.study.paths import MANIFEST, RESULTS, SAVED
 
 # what is made after these are pages
 STAGES = ("pairs", "probes", "texts", "scores", "effects", "correlation", "transcripts", "deeds", "tables", "figures")
-    "pairs",
-    "probes",
-    "texts",
-    "scores",
-    "effects",
-    "correlation",
-    "transcripts",
-    "deeds",
-    "tables",
-    "figures",
-)  # what is made after these are pages
 MOST = 20  # files that are told of which do not follow from what they were made from
 ELSEWHERE = RESULTS / "-" / "council"  # where a report is made again that is not in its study's folder
 Places = dict[Path, list[str]]
@@ -61,13 +50,14 @@ def verify_report(place: Path) -> Verified:
     if not (exact := manifest["made"] == environment()):
         notes.append(f"pages and figures, but by digest: {made_by(manifest['made'])}")
     with replica(root, manifest["results"]):
+        stand_in(manifest["costs"])
         again = report.relative_to(root) if report.is_relative_to(root) else ELSEWHERE
         try:
             problems = recompute(study_of(manifest, report), again, report.parent / HISTORY, read_about(report))
         except InputError as error:
             problems = [str(error)]
-        made = {path: path for path in map(Path, manifest["results"]) if path.is_file() and not path.is_symlink()}
-        made = {path: root / path for path in made if path.is_relative_to(RESULTS)}
+        read = [path for path in map(Path, manifest["results"]) if path.is_relative_to(RESULTS)]
+        made = {path: root / path for path in read if path.is_file() and not path.is_symlink()}
         made |= {again / name: report / name for name in manifest["report"] if (again / name).is_file()}
         wrong = {
             stored: first_few(differences(stored, path, exact))
@@ -86,7 +76,7 @@ def changed_files(manifest: Mapping[str, Any], root: Path, report: Path) -> tupl
     places = [(report / name, name, digest) for name, digest in manifest["report"].items()]
     places += [(root / name, name, digest) for name, digest in manifest["results"].items()]
     for path, name, digest in places:
-        if not path.is_file() and Path(name).is_relative_to(RESULTS / "activations"):
+        if not path.is_file() and Path(name).is_relative_to(ACTIVATIONS):
             notes.append(f"{name} was deleted; probes were not fitted again")
         elif not path.is_file():
             changed[path] = ["missing"]

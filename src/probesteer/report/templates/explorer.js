@@ -149,6 +149,19 @@ async function showGames(is) {
 }
 
 // Tables
+const FORMATS = { page: "a table", markdown: "Markdown", latex: "LaTeX", csv: "CSV" };
+const LATEX = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}" };
+function written(format, headers, rows) {
+  const cells = rows.map((row) => headers.map((header) => visible(number(row[header])).replace(/\s+/g, " ")));
+  if (format === "csv") return [headers, ...cells].map((row) => row.map((cell) => /[",]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell).join(",")).join("\n");
+  if (format === "markdown") {
+    const inert = (cell) => cell.replace(/[\\`*_[\]<>|~$]/g, "\\$&");
+    return [headers.map(spoken), headers.map(() => "---"), ...cells].map((row) => `| ${row.map((cell) => cell === "---" ? cell : inert(cell)).join(" | ")} |`).join("\n");
+  }
+  const inert = (cell) => cell.replace(/[\\~^{}&%$#_]/g, (char) => LATEX[char] ?? "\\" + char);
+  const lines = cells.map((row) => row.map(inert).join(" & ") + " \\\\");
+  return [`\\begin{tabular}{${"l".repeat(headers.length)}}`, "\\toprule", headers.map(spoken).map(inert).join(" & ") + " \\\\", "\\midrule", ...lines, "\\bottomrule", "\\end{tabular}"].join("\n");
+}
 async function showTables(is) {
   const names = parts("tables"), name = names.includes(is.table) ? is.table : names.includes("verdict") ? "verdict" : names[0];
   const columns = await part(`tables/${name}`), headers = Object.keys(columns), find = (is.find || "").toLowerCase();
@@ -159,6 +172,14 @@ async function showTables(is) {
   if (by) rows.sort((a, b) => (a[by] == null) - (b[by] == null) ||
     down * (typeof a[by] === "number" && typeof b[by] === "number" ? a[by] - b[by] : String(a[by]).localeCompare(String(b[by]), "en", { numeric: true })));
   const pages = Math.max(1, Math.ceil(rows.length / PAGE.tables)), page = Math.min(pages, Math.max(1, Number(is.page) || 1));
+  const format = is.as in FORMATS ? is.as : "page", asked = select("as", "As", Object.keys(FORMATS), format, FORMATS);
+  const controls = [select("table", "Table", names, name), search(is.find, "Filter"), asked];
+  const said = `${rows.length.toLocaleString("en")} of ${all.toLocaleString("en")} rows of tables/${name}.csv.`;
+  if (format !== "page") {
+    const text = element("textarea", { readonly: true, rows: 24, "aria-label": `${name} as ${FORMATS[format]}`, onfocus: (event) => event.target.select() });
+    text.value = written(format, headers, rows);
+    return { said, made: [text], controls };
+  }
   const head = headers.map((header) => element("th", { scope: "col", "aria-sort": by !== header ? null : down < 0 ? "descending" : "ascending", title: explained(header) },
     element("button", { type: "button", onclick: () => go({ sort: header, dir: by === header && down > 0 ? "down" : "", page: "" }) },
       spoken(header) + (by !== header ? "" : down < 0 ? " \u25bc" : " \u25b2"))));
@@ -168,9 +189,9 @@ async function showTables(is) {
   })));
   const table = element("table", { class: headers.length > WIDE ? "wide" : "" }, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body));
   return {
-    said: `${rows.length.toLocaleString("en")} of ${all.toLocaleString("en")} rows of tables/${name}.csv.`,
+    said,
     made: [element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table ${name}` }, table), pager(page, pages)],
-    controls: [select("table", "Table", names, name), search(is.find, "Filter")],
+    controls,
   };
 }
 
