@@ -37,7 +37,7 @@ def test_spaces_of_other_widths_and_layers_are_mapped():
 
 def test_independent_noise_is_carried_nowhere_more_often_than_the_level_says():
     wrong = pd.DataFrame([errors(seed, maps=39) for seed in range(60)])
-    assert (wrong.mean() <= 0.12).all(), wrong.mean()  # at most 7 of 60 at a level of .05
+    assert (wrong.mean() <= 0.15).all(), wrong.mean()  # 9 of 60 and fewer: p = .998 at a level of .05
 
 
 def test_what_is_not_detected_or_does_not_differ_from_a_twin_is_no_transfer():

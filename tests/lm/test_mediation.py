@@ -69,14 +69,25 @@ def test_the_whole_stream_of_the_last_block_brings_the_whole_effect(tiny):
         assert found[kind, (BLOCK, last)] == pytest.approx(total, abs=1e-4)
 
 
-def test_the_planted_direction_mediates_the_prompt_and_random_ones_do_not(organism):
-    """The organism's stance was planted along a known direction at block 3."""
+def test_the_planted_direction_mediates_the_prompt_at_its_block_and_random_ones_do_not(organism):
+    """The organism's stance was planted along a known direction at block 3, whose output block 4 is the first to read."""
     model, one = organism[0], case(organism)
     planted = load_planted(ORGANISMS / "llama/planted.safetensors")
     rng = np.random.default_rng(0)
-    random = [rng.standard_normal(64) for _ in range(5)]
-    directions = [planted, *(drawn / np.linalg.norm(drawn) for drawn in random)]
-    whole = ablated(model, one, dict.fromkeys(range(6), planted), [])[0]
-    left = [ablated(model, one, dict.fromkeys(range(6), own.astype(np.float32)), [3])[0] for own in directions]
-    assert whole > 5 and left[0] < 0.5 * whole
-    assert min(left[1:]) > 0.8 * whole
+    random = [drawn / np.linalg.norm(drawn) for drawn in rng.standard_normal((5, 64)).astype(np.float32)]
+
+    def left(direction, layers):
+        return ablated(model, one, dict.fromkeys(range(6), direction), layers)[0]
+
+    whole = left(planted, [])
+    lost = [whole - left(planted, [layer]) for layer in range(6)]
+    assert whole > 5 and np.argmax(lost) == 3 and lost[3] > 0.4 * whole
+    assert max(lost[:3] + lost[4:]) < 0.15 * whole
+    assert min(left(other, [3]) for other in random) > 0.8 * whole
+
+
+@pytest.mark.parametrize("kind", ["denoising", "noising"])
+def test_patching_finds_the_block_whose_attention_reads_the_planted_one(organism, kind):
+    found = patched(organism[0], case(organism))
+    shares = [found[kind, ("attention", layer)] / found["total", (BLOCK, -1)] for layer in range(6)]
+    assert np.argmax(shares) == 4 and shares[4] > 0.7 and max(shares[:4]) < 0.3
