@@ -229,15 +229,14 @@ def _read(study: Study, model: Model, card: Inputs, cache: tuple[Path, Inputs]) 
     texts = {name: paths.texts(name) for name in authors}
     prints = {name: read_fingerprint(path) for name, path in texts.items()}
     made_from = reading_inputs(study, model, card, cache[1], read_fingerprint(paths.detection(model.name)), prints)
-    inputs = [paths.card(model.name, model.key), cache[0], paths.detection(model.name), *texts.values()]
+    scores = {name: paths.scores(name, study.scorers[0]) for name in authors}
+    inputs = [paths.card(model.name, model.key), cache[0], paths.detection(model.name), *texts.values(), *scores.values()]
     readings = {of: {**made_from, "of": of} for of in READINGS}
     for of, own in readings.items():
         path = paths.readings(model.name, of)
         yield Result(path, inputs, is_fresh(path, own))
-    scores = {name: paths.scores(name, study.scorers[0]) for name in authors}
     prints = {name: read_fingerprint(path) for name, path in scores.items()}
     worth = correlation_inputs(study, model, {of: digest(own) for of, own in readings.items()}, prints)
-    inputs += scores.values()
     for name in CORRELATION:
         path = paths.correlation(model.name, name)
         yield Result(path, inputs, is_fresh(path, worth))
