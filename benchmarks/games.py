@@ -19,12 +19,12 @@ from probesteer.lm.request import Request
 from probesteer.lm.train import Document, Recipe, build_model, train_tokenizer
 from probesteer.steering import lockstep
 from probesteer.steering.episodes import Seat
-from probesteer.study.sections import Sampling
+from probesteer.study.sections import Games, Sampling
 
 SEEDS = range(100)
 POLICIES = {"empathic": lambda seed: empathic, "task-focused": lambda seed: task_focused, "random": at_random}
 HEAD = ["game", "player", "score 0", "score 1", "score 2", "mean", "task done"]
-SAMPLING = Sampling(max_new_tokens=20)
+SAMPLING = Sampling(max_new_tokens=Games().max_new_tokens)
 TOLERANCE = 1e-2  # nats, of the sum of log P of an action's tokens
 
 
