@@ -104,7 +104,9 @@ def test_nothing_is_loaded_from_pickles_or_trusts_remote_code_by_default():
 def test_a_lower_bound_is_a_version_that_the_tests_run_with():
     locked = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for requirement in chain(project["dependencies"], *project["optional-dependencies"].values()):
+    extras = project["optional-dependencies"]
+    del extras["docs"]  # what builds the site is in no test's environment
+    for requirement in chain(project["dependencies"], *extras.values()):
         name, _, bound = requirement.partition(">=")
         version = locked[canonicalize_name(name)]
         assert not bound or version.split(".")[:2] == bound.split("."), f"{requirement}, and {version} is what was tested"
