@@ -178,11 +178,10 @@ def test_temporary_weights_are_deleted_after_use_and_come_back_for_what_is_new(h
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", ["folder", "hub"])
-def test_a_study_of_eight_architectures_runs_from_a_folder_and_from_the_hub(place, checkpoints, hub, fresh: World, tmp_path):
+def test_a_study_of_eight_architectures_runs_from_folders_and_from_the_hub(checkpoints, hub, fresh: World, tmp_path):
     stanzas = [
-        {"name": name, "source": str(folder)} if place == "folder" else stanza(f"team/{name}") | {"name": name}
-        for name, folder in checkpoints.items()
+        stanza(f"team/{name}") | {"name": name} if number % 2 else {"name": name, "source": str(folder)}
+        for number, (name, folder) in enumerate(checkpoints.items())
     ]
     few = {"scenarios": ["the_maze"], "layers": [-1, 0, 1], "steering_layers": [1], "samples": 2, "ablations": 0}
     few |= {"scorers": ["grammar"]}
@@ -193,7 +192,7 @@ def test_a_study_of_eight_architectures_runs_from_a_folder_and_from_the_hub(plac
     assert cells["verified_cells"].tolist() == [4 + 4] * len(ARCHITECTURES)
     models = pd.read_csv(fresh.folder / "results/many/council/tables/models.csv")
     assert models["architecture"].nunique() == len(ARCHITECTURES) - 1  # two are Llamas
-    assert place == "folder" or set(models["revision"]) == {COMMIT}
+    assert (models["revision"] == COMMIT).sum() == len(ARCHITECTURES) // 2
 
 
 def test_quantised_loading_without_its_library_is_one_line(checkpoints, monkeypatch):
