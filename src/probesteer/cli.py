@@ -1,6 +1,6 @@
 """The verbs, one line of work each. A verb's modules are imported when the verb runs, so that help and errors come at once.
 
-Verbs for people take files. Verbs for the jobs of the DAG take a study, as the workflow saved it, and the job's axes.
+Those here are for people and take files; `job_verbs` has those of the DAG's jobs, `tools` what lies before a study and after.
 """
 
 import os
@@ -13,15 +13,12 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from probesteer import playing, tools
-from probesteer.concepts.data import check_study, with_scenarios
+from probesteer import job_verbs, tools
+from probesteer.arguments import Files, Output, Saved, comma_list, saved, saved_model
+from probesteer.concepts.data import check_study
 from probesteer.errors import InputError
 from probesteer.patience import redacted
-from probesteer.study.experiment import Study
 from probesteer.study.load import load_study
-from probesteer.study.model import Model
-from probesteer.study.options import AUTO, Site
-from probesteer.study.paths import DEMO
 
 # Tiny matrices: more threads than cores cost time, and one thread gives the same bits everywhere.
 THREAD_VARIABLES = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
@@ -30,45 +27,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 verb = app.command
 
 
-def site(text: str) -> Site:
-    """A layer that a study steers at."""
-    if text != AUTO and not text.isdecimal():
-        raise typer.BadParameter(f"{text!r}: a block counted from 0, or auto, is expected")
-    return text if text == AUTO else int(text)
-
-
-Files = Annotated[
-    list[Path] | None, typer.Option("--configfile", help=f"Study files, each layered over the last; none is {DEMO}.")
-]
-Saved = Annotated[Path, typer.Option("--study", help="The study, as the workflow saved it.")]
-OfModel = Annotated[str, typer.Option("--model", help="Name of a model of the study.")]
-AtLayer = Annotated[Any, typer.Option("--layer", parser=site, metavar="BLOCK", help="Block, counted from 0, or auto.")]
-Output = Annotated[Path, typer.Option("--output")]
-
-
-def comma_list(text: str, kind: type[int] | type[str] = str) -> list:
-    """Comma-separated values; write --option=-1,2 where the first one is negative."""
-    try:
-        return [kind(part.strip()) for part in text.split(",") if part.strip()]
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r}: comma-separated {kind.__name__} values are expected") from error
-
-
-def saved(path: Path) -> Study:
-    return with_scenarios(load_study(path))
-
-
-def saved_model(path: Path, name: str) -> tuple[Study, Model]:
-    study = saved(path)
-    return study, study.loaded(name)
-
-
 @app.callback()
 def main_options(debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False) -> None:
     """Find a behaviour as a direction in language models, test it, steer with it."""
-
-
-# For people
 
 
 @verb()
@@ -206,7 +167,7 @@ def effects(
     print(effects_file(scores, rule, output))
 
 
-for tool in [*tools.VERBS, *playing.VERBS]:
+for tool in [*tools.VERBS, *job_verbs.VERBS]:
     app.command()(tool)
 
 
@@ -248,153 +209,6 @@ def schema(output: Annotated[Path, typer.Option(help="Root of the repository.")]
 
     write_schema(output)
     write_text(output / "docs/outputs.md", outputs_text())
-
-
-# For the jobs of the DAG
-
-
-@verb()
-def download(study: Saved) -> None:
-    """Download the study's files of pairs, whose SHA-256 is known."""
-    from probesteer.concepts.download import download
-
-    given = load_study(study).pairs
-    if not (given and given.downloads):
-        raise InputError(f"{study}: its pairs have no url to download them from")
-    for source in given.downloads:
-        download(given, source)
-
-
-@verb()
-def pairs(study: Saved, concept: Annotated[str, typer.Option()]) -> None:
-    """Find the near-duplicates among a concept's pairs, and write their data card."""
-    from probesteer.concepts.card import write_pair_tables
-    from probesteer.concepts.data import pair_set
-
-    of = saved(study)
-    found = pair_set(of, concept)
-    table, card = of.paths.pairs(concept, found.key), of.paths.data_card(concept, found.key)
-    write_pair_tables(found, table, card)
-
-
-@verb()
-def fetch(study: Saved, model: OfModel) -> None:
-    """Download a hub model, into the hub's cache unless the study wants its weights to be temporary, and verify it."""
-    from probesteer.lm.jobs import fetch_model
-
-    fetch_model(*saved_model(study, model), model)
-
-
-@verb()
-def convert(study: Saved, model: OfModel) -> None:
-    """Dequantise a GGUF model into a folder of safetensors."""
-    from probesteer.lm.jobs import convert_model
-
-    convert_model(*saved_model(study, model), model)
-
-
-@verb()
-def model(study: Saved, model: OfModel) -> None:
-    """Write a model's card: digest, architecture, size."""
-    from probesteer.lm.jobs import write_model_card
-
-    write_model_card(*saved_model(study, model), model)
-
-
-@verb()
-def activations(study: Saved, model: OfModel, concept: Annotated[str, typer.Option()]) -> None:
-    """Capture pooled activations of a concept's pairs at every block."""
-    from probesteer.concepts.data import pair_set
-    from probesteer.detection.activations import capture_pairs
-
-    of, stanza = saved_model(study, model)
-    capture_pairs(of, stanza, pair_set(of, concept))
-
-
-@verb()
-def probe(study: Saved, model: OfModel, layer: AtLayer) -> None:
-    """Fit a direction, and control directions, on the training pairs."""
-    from probesteer.detection.fit import fit_probe
-
-    fit_probe(*saved_model(study, model), layer)
-
-
-@verb()
-def forecast(study: Saved, model: OfModel) -> None:
-    """Tell what each block promises: how well it reads, and how a push there moves the odds of a pair's two sides."""
-    from probesteer.detection.forecast import forecast_model
-
-    forecast_model(*saved_model(study, model))
-
-
-@verb()
-def compare(table: Annotated[str, typer.Argument(metavar="TABLE")], study: Saved, model: OfModel) -> None:
-    """Write what a model has in common with others: readings, ..."""
-    from probesteer.compare.verbs import write
-
-    write(table, *saved_model(study, model))
-
-
-@verb()
-def dose(study: Saved, model: OfModel, layer: AtLayer) -> None:
-    """Find how far alpha 1 is at a (model, layer), in the units kl and coherence."""
-    from probesteer.dosing.dose import find_doses
-
-    find_doses(*saved_model(study, model), layer)
-
-
-@verb()
-def baseline(study: Saved, model: OfModel) -> None:
-    """Generate the unsteered and the prompted cells of a model."""
-    from probesteer.steering.cells import fill_baseline
-
-    fill_baseline(*saved_model(study, model))
-
-
-@verb()
-def steer(study: Saved, model: OfModel, layer: AtLayer) -> None:
-    """Generate the cells of a (model, layer)."""
-    from probesteer.steering.cells import fill_layer
-
-    fill_layer(*saved_model(study, model), layer)
-
-
-@verb()
-def texts(study: Saved, model: OfModel) -> None:
-    """Verify a model's cells and gather them into one table of texts."""
-    from probesteer.steering.texts import gather_model
-
-    gather_model(*saved_model(study, model))
-
-
-@verb()
-def correlation(study: Saved, model: OfModel) -> None:
-    """Let a model read what was written; compare that with the scores, and its best block to read with the best to steer."""
-    from probesteer.behaviour.correlation import correlate_model
-    from probesteer.detection.reading import read_model
-
-    read_model(*saved_model(study, model))
-    correlate_model(*saved_model(study, model))
-
-
-@verb()
-def aggregate(
-    study: Saved, output: Annotated[Path | None, typer.Option(help="Folder of the report, if not the study's own.")] = None
-) -> None:
-    """Verify a study's results and write the council report."""
-    from probesteer.report import build_report
-
-    of = saved(study)
-    build_report(of, output or of.paths.report)
-
-
-@verb()
-def adopt(study: Saved) -> None:
-    """Take results without Snakemake's records for up to date where they are what the study implies; prints the others."""
-    from probesteer.report.adopt import adopt
-
-    for path in adopt(saved(study)):
-        print(path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
