@@ -22,7 +22,12 @@ HOSTILE = {
     "megabyte": "x" * 2**20,
 }
 ABOUT = {"study": "</title><script>1</script>", "samples": {"shown": 6, "all": 6}, "unit": "absolute", "probe": "probe"}
-ABOUT |= {"baseline": "baseline", "limit": 1.0, "glossary": glossary()}
+ABOUT |= {
+    "baseline": "baseline",
+    "limit": 1.0,
+    "glossary": glossary(),
+    "rows": {"verdict": 1, "detection": 250, "council": 90_000},
+}
 
 
 def texts(samples: int = 6) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
 MOST_BYTES = 15_000_000  # of texts in the page: they take about half in it, compressed and as base64
+MOST_ROWS = 20_000  # of a table in the page
 AXES = ["arm", "scenario", "alpha", "sample"]
 NUMBERS = ["evidence", "nll", "kl", "perplexity", "incoherence", "distinct_2"]
 FLAGS = ["positive", "negative", "coherent", "ended"]
@@ -42,6 +43,7 @@ def explorer(study: Study, tables: Mapping[str, pd.DataFrame]) -> str:
         "probe": PROBE_ARM,
         "baseline": BASELINE_ARM,
         "limit": study.criteria.trend_alpha,
+        "rows": {name: len(table) for name, table in tables.items()},
         "glossary": glossary(),
     }
     texts = {name: own[own["sample"] < most] for name, own in texts.items()}
@@ -57,7 +59,7 @@ def parts_of(
         for layer, block in own.groupby("layer", sort=True):
             parts[f"texts/{name}/{layer}"] = columns(block.drop(columns="layer"))
     parts |= {f"games/{name}": columns(first_episodes(own, MOST_BYTES // 3 // len(games))) for name, own in games.items()}
-    return parts | {f"tables/{name}": columns(table) for name, table in tables.items() if len(table)}
+    return parts | {f"tables/{name}": columns(table.head(MOST_ROWS)) for name, table in tables.items() if len(table)}
 
 
 def texts_of(study: Study, model: Model) -> pd.DataFrame:

@@ -174,7 +174,7 @@ async function showTables(is) {
   const pages = Math.max(1, Math.ceil(rows.length / PAGE.tables)), page = Math.min(pages, Math.max(1, Number(is.page) || 1));
   const format = is.as in FORMATS ? is.as : "page", asked = select("as", "As", Object.keys(FORMATS), format, FORMATS);
   const controls = [select("table", "Table", names, name), search(is.find, "Filter"), asked];
-  const said = `${rows.length.toLocaleString("en")} of ${all.toLocaleString("en")} rows of tables/${name}.csv.`;
+  const said = `${rows.length.toLocaleString("en")} of ${all.toLocaleString("en")} rows of tables/${name}.csv.${about.rows[name] > all ? ` The file has ${about.rows[name].toLocaleString("en")}; this page holds the first.` : ""}`;
   if (format !== "page") {
     const text = element("textarea", { readonly: true, rows: 24, "aria-label": `${name} as ${FORMATS[format]}`, onfocus: (event) => event.target.select() });
     text.value = written(format, headers, rows);
