@@ -44,6 +44,8 @@ class Token:
 class Monitor:
     """Reads a direction off a model while it runs, a projection per row and token, at the cost of one product a token.
 
+    Generation with SmolLM2-135M on a CPU, one row and four: as fast with it as without, within what is measurable.
+
         with Monitor(model, load_probe(path, "auto")) as seen:
             model.generate(**inputs)
         seen.projections()  # (rows, tokens): the prompt's and those of all new tokens but the last, which is never read
