@@ -78,7 +78,7 @@ def forecast(study: Saved, model: OfModel) -> None:
 
 
 def compare(table: Annotated[str, typer.Argument(metavar="TABLE")], study: Saved, model: OfModel) -> None:
-    """Write what a model has in common with others: readings, ..."""
+    """Write what compares models: readings, independence, corpus, transfer or causes of a model."""
     from probesteer.compare.verbs import write
 
     write(table, *saved_model(study, model))

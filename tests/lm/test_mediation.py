@@ -69,12 +69,12 @@ def test_the_whole_stream_of_the_last_block_brings_the_whole_effect(tiny):
         assert found[kind, (BLOCK, last)] == pytest.approx(total, abs=1e-4)
 
 
-def test_the_planted_direction_mediates_the_prompt_at_its_block_and_random_ones_do_not(organism):
+def test_the_planted_direction_mediates_the_prompt_at_its_block_and_few_random_ones_do(organism):
     """The organism's stance was planted along a known direction at block 3, whose output block 4 is the first to read."""
     model, one = organism[0], case(organism)
     planted = load_planted(ORGANISMS / "llama/planted.safetensors")
     rng = np.random.default_rng(0)
-    random = [drawn / np.linalg.norm(drawn) for drawn in rng.standard_normal((5, 64)).astype(np.float32)]
+    random = [drawn / np.linalg.norm(drawn) for drawn in rng.standard_normal((60, 64)).astype(np.float32)]
 
     def left(direction, layers):
         return ablated(model, one, dict.fromkeys(range(6), direction), layers)[0]
@@ -83,7 +83,8 @@ def test_the_planted_direction_mediates_the_prompt_at_its_block_and_random_ones_
     lost = [whole - left(planted, [layer]) for layer in range(6)]
     assert whole > 5 and np.argmax(lost) == 3 and lost[3] > 0.4 * whole
     assert max(lost[:3] + lost[4:]) < 0.15 * whole
-    assert min(left(other, [3]) for other in random) > 0.8 * whole
+    others = np.array([whole - left(other, [3]) for other in random])
+    assert others.mean() < 0.1 * whole and (others >= lost[3]).sum() <= 1
 
 
 @pytest.mark.parametrize("kind", ["denoising", "noising"])

@@ -26,7 +26,7 @@ from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
 NUMERICS = 1  # bump by hand when the same inputs give other numbers
-CASES, RANDOM = 8, 5  # held-out pairs that are looked at; random directions beside each ablation
+CASES, RANDOM = 8, 9  # held-out pairs that are looked at; random directions beside each ablation
 ABLATION, EVERYWHERE = "ablation", -1  # at every block at once
 CAUSES = ["kind", "site", "layer", "positions", "cases", "effect", "effect_lower", "effect_upper", "share", "rebuilt"]
 CAUSES += ["random_least", "random_most"]
