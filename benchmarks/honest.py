@@ -263,7 +263,7 @@ def steered(case: Honest, study: Study, probe: Probe) -> dict[str, pd.DataFrame]
     scores = case.scores.assign(layer=case.scores["layer"].where(case.scores["layer"].isna(), case.layer))
     tables = effects_tables(study, {"rubric": scores}, {case.layer: probe})
     person = {"first": "rubric", "second": "human: one", "texts": 100, "kappa": 0.9, "kappa_lower": 0.8, "kappa_upper": 1.0}
-    tables["agreement"] = pd.DataFrame([person])
+    tables["scorer_agreement"] = pd.DataFrame([person])
     return {name: table if "model" in table else table.assign(model="m") for name, table in tables.items()}
 
 

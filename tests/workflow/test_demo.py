@@ -58,7 +58,7 @@ def test_the_negative_control_obeys_its_system_prompt(demo):
 
 def test_the_demo_says_little_and_ends_with_its_verdicts_and_where_the_report_is(demo):
     assert len(demo.said.splitlines()) <= 58  # `make` itself says two more
-    assert "100% of 51 jobs" in demo.said
+    assert "100% of 55 jobs" in demo.said
     ends = [f"{verdict:7} {model}" for model, verdict in table(demo, "verdict")[["model", "verdict"]].to_numpy()]
     assert "\n".join([*ends, "council report: results/organisms/council/report.html"]) in demo.said
 

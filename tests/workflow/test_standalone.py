@@ -71,7 +71,7 @@ def test_a_share_of_the_depth_is_a_block(given, blocks, layers):
 
 def test_an_option_on_the_command_line_counts_for_the_demo_and_for_a_study(fresh: World):
     done = fresh.snakemake("-n", "--config", "steering_layers=[]", "control_concept=formality")
-    assert done.returncode == 0 and "baseline" not in done.stdout and "concept=formality" in done.stdout + done.stderr
+    assert done.returncode == 0 and "rule baseline" not in done.stdout and "concept=formality" in done.stdout + done.stderr
     study = fresh.study(name="small")
     assert fresh.plan(study, "--config", "steering_layers=[2, 3]")["steer_1"] == 2
     done = fresh.snakemake("-n", "--configfile", study, "--config", "seed=-1")
