@@ -135,7 +135,9 @@ def test_a_study_has_a_name_that_is_free(name):
 
 def test_no_value_of_a_study_reaches_a_shell_command(fresh: World):
     path = fresh.folder / "study.yaml"
-    path.write_text(yaml.safe_dump(accepted(WORST)))
+    path.write_text(yaml.safe_dump(study := accepted(WORST)))
+    for rated in study["ratings"]:
+        (fresh.folder / rated).touch()
     done = fresh.snakemake("-n", "-p", "--configfile", path)
     assert done.returncode == 0, done.stderr[-2000:]
     commands = [line for line in (done.stdout + done.stderr).splitlines() if "probesteer " in line]

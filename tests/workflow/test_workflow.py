@@ -74,7 +74,7 @@ def test_one_more_model_runs_only_its_own_jobs_and_the_aggregate(world):
     jobs = world.plan(world.folder / "config/studies/small.yaml")
     assert jobs == {
         **dict.fromkeys(("model", "activations", "forecast", "baseline", "probe", "detect", "steer_1", "texts"), 1),
-        **dict.fromkeys(("correlation", "effects", "aggregate", "all"), 1),
+        **dict.fromkeys(("effects", "aggregate", "all"), 1),
         "score": 2,
         "readings": 2,
     }
