@@ -241,3 +241,21 @@ resource_scopes:
 
 if workflow.remote_exec:
     workflow.global_resources["light"] = 1  # the limit of the profile does not reach the job that runs a group
+
+
+def listed_table(name):
+    """A table as `snakemake --report` lists it."""
+    group, title = studies.table_label(name)
+    caption = f"../report/tables_{group.lower()}.rst"
+    return report(
+        PATHS.report / f"tables/{name}.csv", category="Tables", subcategory=group, labels={"table": title}, caption=caption
+    )
+
+
+def listed_figure(name):
+    """A figure as `snakemake --report` lists it."""
+    group, title = studies.FIGURE_TITLES[name]
+    caption = f"../report/figures/{name}.rst"
+    return report(
+        PATHS.report / f"figures/{name}.svg", category="Figures", subcategory=group, labels={"figure": title}, caption=caption
+    )

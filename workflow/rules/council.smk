@@ -1,24 +1,6 @@
 # The report: verifies that everything was made from what the study says, joins what the stages wrote, and judges it.
 
 
-def listed_table(name):
-    """A table as `snakemake --report` lists it."""
-    group, title = studies.table_label(name)
-    caption = f"../report/tables_{group.lower()}.rst"
-    return report(
-        PATHS.report / f"tables/{name}.csv", category="Tables", subcategory=group, labels={"table": title}, caption=caption
-    )
-
-
-def listed_figure(name):
-    """A figure as `snakemake --report` lists it."""
-    group, title = studies.FIGURE_TITLES[name]
-    caption = f"../report/figures/{name}.rst"
-    return report(
-        PATHS.report / f"figures/{name}.svg", category="Figures", subcategory=group, labels={"figure": title}, caption=caption
-    )
-
-
 rule aggregate:
     input:
         [PATHS.data_card(pairs.concept, pairs.key) for pairs in PAIR_SETS.values()],
