@@ -117,8 +117,9 @@ def correlation(study: Saved, model: OfModel) -> None:
     from probesteer.behaviour.correlation import correlate_model
     from probesteer.detection.reading import read_model
 
-    read_model(*saved_model(study, model))
-    correlate_model(*saved_model(study, model))
+    of, stanza = saved_model(study, model)
+    read_model(of, stanza)
+    correlate_model(of, stanza)
 
 
 def play(

@@ -57,20 +57,18 @@ def plan_model(study: Study, model: Model, texts: int, captures: int) -> Plan:
     lacking = [len(found) < len(group) for found, group in zip(there, groups, strict=True)]
     light = light_jobs(study, model, captures, missing)
     loads = captures + sum(lacking) + found_jobs(study, model, captures, bool(lacking and lacking[0]))
-    loads += light.read
+    games = plan_games(study, model)
+    loads += light.read + games.jobs
     judged = "rubric" in study.scorers and bool(groups) and light.again
     flops = FLOPS if study.resources.gpus else CPU_FLOPS
     capture = texts * TEXT_TOKENS * 2 * parameters / flops if captures else 0.0
     load = BYTES_PER_WEIGHT[model.dtype] * parameters / LOAD_RATE * loads
     hidden = (parameters / (12 * model.block_count())) ** 0.5  # a block has about 12 hidden^2 parameters
-    disk = texts * (model.block_count() + 1) * hidden * 4 + missing * CELL_BYTES
+    disk = texts * (model.block_count() + 1) * hidden * 4 + missing * CELL_BYTES + games.missing * GAME_BYTES
     disk += 0 if model.local else BYTES_PER_WEIGHT[model.dtype] * parameters
-    seconds = per_cell * missing + capture + load + START * (loads + judged + light.left)
-    games = plan_games(study, model)
-    start = BYTES_PER_WEIGHT[model.dtype] * parameters / LOAD_RATE + START
-    seconds += games.seconds + start * games.jobs + START * games.light
-    jobs, disk = loads + judged + games.jobs, disk + games.missing * GAME_BYTES
-    return Plan(model.name, jobs, light.left + games.light, cells + games.cells, missing + games.missing, seconds, disk, source)
+    jobs, left = loads + judged, light.left + games.light
+    seconds = per_cell * missing + capture + load + games.seconds + START * (jobs + left)
+    return Plan(model.name, jobs, left, cells + games.cells, missing + games.missing, seconds, disk, source)
 
 
 class GamePlan(NamedTuple):

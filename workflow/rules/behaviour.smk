@@ -99,8 +99,8 @@ rule correlation:
         weights=weights_of,
         activations=lambda wildcards: activations_of(wildcards)[0],
         detection=PATHS.detection("{model}"),
-        texts=lambda wildcards: [PATHS.texts(name) for name in authors_of(wildcards)],
-        scores=lambda wildcards: [PATHS.scores(name, STUDY.scorers[0]) for name in authors_of(wildcards)],
+        texts=lambda wildcards: [PATHS.texts(name) for name in STUDY.authors_of(wildcards.model)],
+        scores=lambda wildcards: [PATHS.scores(name, STUDY.scorers[0]) for name in STUDY.authors_of(wildcards.model)],
     output:
         update([PATHS.readings("{model}", of) for of in READINGS]),
         [PATHS.correlation("{model}", table) for table in CORRELATION],

@@ -169,11 +169,6 @@ def activations_of(wildcards):
     return [activations_path(STUDY, STUDY[wildcards.model], pairs) for pairs in PAIR_SETS.values()]
 
 
-def authors_of(wildcards):
-    """Whose texts a model reads: its own, and those of the first steered model, which all read."""
-    return list(dict.fromkeys([wildcards.model, STUDY.steered[0].name]))
-
-
 def billions(models):
     """Parameters of models that a job loads, in billions."""
     return sum(model.parameters() for model in models) / 1e9

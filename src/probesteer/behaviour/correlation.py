@@ -41,7 +41,7 @@ def correlation_inputs(study: Study, model: Model, readings: Mapping[str, str], 
 
 def correlate_model(study: Study, model: Model) -> None:
     """Write a model's tables of CORRELATION: its name is in their path, not in them. Raises InputError."""
-    decides, authors = study.scorers[0], dict.fromkeys([model.name, study.steered[0].name])
+    decides, authors = study.scorers[0], study.authors_of(model.name)
     paths = {of: study.paths.readings(model.name, of) for of in ("texts", "pairs")}
     readings = {of: read_table(path).to_pandas() for of, path in paths.items()}
     files = {name: study.paths.scores(name, decides) for name in authors}

@@ -71,8 +71,8 @@ def read_model(study: Study, model: Model) -> None:
     """
     started = time.monotonic()
     pairs, card = pair_set(study), read_card(study.paths.card(model.name, model.key))
-    path, authors = activations_path(study, model, pairs), {model.name: model, study.steered[0].name: study.steered[0]}
-    sources = {name: study.paths.texts(name) for name in authors}
+    path = activations_path(study, model, pairs)
+    sources = {name: study.paths.texts(name) for name in study.authors_of(model.name)}
     detection = study.paths.detection(model.name)
     prints = {name: read_fingerprint(source) for name, source in sources.items()}
     inputs = reading_inputs(study, model, card, read_inputs(path), read_fingerprint(detection), prints)

@@ -1,6 +1,7 @@
 """The report's tables of what models have in common."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import pandas as pd
 
@@ -9,7 +10,7 @@ from probesteer.compare.emergence import emergence
 from probesteer.compare.foretold import foretold, points
 from probesteer.compare.readings import read_readings
 from probesteer.compare.verdicts import judged
-from probesteer.files.tables import read_table
+from probesteer.report.evidence import parts_of, together
 from probesteer.study.experiment import Study
 
 
@@ -40,7 +41,4 @@ def comparisons(study: Study, tables: Mapping[str, pd.DataFrame]) -> dict[str, p
 
 def tables_of(study: Study, table: str) -> pd.DataFrame:
     """A table of all models together, in order of their names."""
-    files = {name: study.paths.compared(name, table) for name in sorted(model.name for model in study.models)}
-    parts = [read_table(path).to_pandas().assign(model=name) for name, path in files.items()]
-    whole = pd.concat(parts, ignore_index=True)
-    return whole[["model", *(column for column in whole if column != "model")]]
+    return together(parts_of(study.models, partial(study.paths.compared, table=table)))

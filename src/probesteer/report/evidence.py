@@ -1,7 +1,9 @@
 """The evidence that the council reads: every result verified against the study, and what the stages wrote joined."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,6 +17,7 @@ from probesteer.files.tables import FOREIGN, read_fingerprint, read_table
 from probesteer.report.implied import Result, Shared, implied, implied_pairs
 from probesteer.report.views import wide
 from probesteer.study.experiment import Study
+from probesteer.study.model import Model
 from probesteer.study.paths import CORRELATION, EFFECTS, GAME_TABLES
 from probesteer.study.sections import Criteria
 
@@ -104,39 +107,33 @@ def data_table(study: Study, pairs: PairSet) -> pd.DataFrame:
     return read_table(study.paths.data_card(pairs.concept, pairs.key)).to_pandas()
 
 
+def parts_of(models: Iterable[Model], path: Callable[[str], Path]) -> list[pd.DataFrame]:
+    """A table of each model, in order of their names, with its model as the first column."""
+    names = sorted(model.name for model in models)
+    return [_with_model(read_table(path(name)).to_pandas(), name) for name in names]
+
+
+def together(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The tables as one; empty where there is none."""
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
 def effects_tables(study: Study) -> dict[str, pd.DataFrame]:
-    """The tables of effects, all models together in order of their names; empty where none is steered."""
-    tables = {}
-    for name in EFFECTS:
-        parts = [
-            read_table(study.paths.effects(model.name, name)).to_pandas().pipe(_with_model, model.name)
-            for model in sorted(study.steered, key=lambda model: model.name)
-        ]
-        parts = [part for part in parts if len(part)]
-        tables[name] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return tables
+    """The tables of effects, all models together; empty where none is steered."""
+    parts = {table: parts_of(study.steered, partial(study.paths.effects, table=table)) for table in EFFECTS}
+    return {table: together([part for part in own if len(part)]) for table, own in parts.items()}
 
 
 def correlation_tables(study: Study) -> dict[str, pd.DataFrame]:
     """What models read in texts against their scores, all models together; empty in a study without `correlation`."""
-    models = sorted(study.steered, key=lambda model: model.name) if study.correlation else []
-    tables = {}
-    for name in CORRELATION:
-        parts = [read_table(study.paths.correlation(one.name, name)).to_pandas().pipe(_with_model, one.name) for one in models]
-        tables[name] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return tables
+    models = study.steered if study.correlation else []
+    return {table: together(parts_of(models, partial(study.paths.correlation, table=table))) for table in CORRELATION}
 
 
 def game_tables(study: Study) -> dict[str, pd.DataFrame]:
-    """The tables of deeds, all models together in order of their names; none of a study without games."""
-    players = sorted(study.players, key=lambda model: model.name)
-    return {
-        name: pd.concat(
-            [read_table(study.paths.deeds(model.name, name)).to_pandas().pipe(_with_model, model.name) for model in players],
-            ignore_index=True,
-        )
-        for name in (GAME_TABLES if players else [])
-    }
+    """The tables of deeds, all models together; none of a study without games."""
+    tables = GAME_TABLES if study.players else []
+    return {table: together(parts_of(study.players, partial(study.paths.deeds, table=table))) for table in tables}
 
 
 def forecast_table(study: Study) -> pd.DataFrame:
@@ -146,7 +143,7 @@ def forecast_table(study: Study) -> pd.DataFrame:
         blocks = [block_of(study, model, site) for site in study.steering_layers_of(model)]
         own = read_table(study.paths.forecast(model.name)).to_pandas()
         parts.append(own.assign(steered=own["layer"].isin(blocks)).pipe(_with_model, model.name))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return together(parts)
 
 
 def doses_table(study: Study) -> pd.DataFrame:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from probesteer.concepts.concept import Concept
 from probesteer.report.overview import ICONS, Overview
-from probesteer.report.page import plain, printable
+from probesteer.report.page import plain, printable, template_environment
 from probesteer.study.experiment import Study
 
 FOLD = 12  # rows of a table, or models, that stand open
@@ -37,13 +36,7 @@ class Heading:
 
 def to_html(study: Study, concept: Concept, overview: Overview, about: Mapping[str, str], markdown: str, folder: Path) -> str:
     """The page: raw HTML off in the Markdown, every value escaped; figures are read from the report's folder."""
-    environment = Environment(
-        loader=PackageLoader("probesteer.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment(autoescape=True)
     environment.filters |= {"plain": plain, "signed": signed, "interval": interval, "inert": shortened}
     body, contents = markdown_body(markdown, folder)
     return environment.get_template("report.html.j2").render(

@@ -225,7 +225,7 @@ def _steered(shared: Shared, model: Model, card: Inputs, probes: Mapping[Site, P
 
 def _read(study: Study, model: Model, card: Inputs, cache: tuple[Path, Inputs]) -> Iterator[Result]:
     """What a model reads in texts, and what that is worth; the texts and scores that it rests on are verified by themselves."""
-    paths, authors = study.paths, list(dict.fromkeys([model.name, study.steered[0].name]))
+    paths, authors = study.paths, study.authors_of(model.name)
     texts = {name: paths.texts(name) for name in authors}
     prints = {name: read_fingerprint(path) for name, path in texts.items()}
     made_from = reading_inputs(study, model, card, cache[1], read_fingerprint(paths.detection(model.name)), prints)

@@ -79,15 +79,15 @@ def cut_texts(table: pd.DataFrame, chars: int) -> pd.DataFrame:
     return table.assign(text=table["text"].str.slice(0, chars))
 
 
+def template_environment(autoescape: bool) -> Environment:
+    """Where the report's templates are; a value that is missing is an error."""
+    loader = PackageLoader("probesteer.report")
+    return Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=autoescape)
+
+
 def render(study: Study, concept: Concept, tables: Mapping[str, pd.DataFrame], words: bool, overview: Overview) -> str:
     """The report as Markdown, from the template; `words` is whether the pairs have a word list."""
-    environment = Environment(
-        loader=PackageLoader("probesteer.report"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,
-    )
+    environment = template_environment(autoescape=False)
     environment.filters |= {
         "table": markdown_table,
         "md": lambda value: escape_markdown(plain(value)),

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,13 +69,12 @@ def compute_cells(
     started = time.monotonic()
     model, tokenizer = load_card(card)
     load_seconds = time.monotonic() - started
-    todo, rows, where = list(cells), min(FIRST_CHUNK, batch_rows), cells[0]
-    tokens = sum(map(sweep.samples_of, cells)) * sweep.sampling.max_new_tokens
+    where, tokens = cells[0], sum(map(sweep.samples_of, cells)) * sweep.sampling.max_new_tokens
     what = where.model if where.layer is None else f"{where.model}, layer {where.layer}"
     neutral = _Neutral(model, tokenizer, sweep)
     with progress(tokens, what, "token") as bar:
-        while todo:
-            chunk = {cell: sweep.inputs(cell, card, probe) for cell in _first(todo, rows, sweep)}
+        for part in growing(cells, partial(_first, sweep=sweep), batch_rows):
+            chunk = {cell: sweep.inputs(cell, card, probe) for cell in part}
             started = time.monotonic()
             table, largest = sample_texts(model, tokenizer, chunk, probe, sweep, batch_rows, bar.update)
             shifts = {cell: neutral.columns(cell, inputs, probe) for cell, inputs in chunk.items()}
@@ -84,7 +84,22 @@ def compute_cells(
             for cell, inputs in chunk.items():
                 own, table = table.slice(0, inputs["samples"]), table.slice(inputs["samples"])
                 write_table(_with_columns(own, shifts[cell]), cell.path(root), inputs, cost)
-            todo, rows = todo[len(chunk) :], min(2 * rows, batch_rows) if seconds < SHORT_CHUNK else rows
+
+
+def growing(
+    cells: Sequence[Cell], first: Callable[[Sequence[Cell], int], Sequence[Cell]], batch_rows: int
+) -> Iterator[Sequence[Cell]]:
+    """The cells in chunks: each time the `first` of those that are left, as many as have so many rows.
+
+    A chunk that took little time is followed by one of twice the rows, at most `batch_rows`.
+    """
+    todo, rows = list(cells), min(FIRST_CHUNK, batch_rows)
+    while todo:
+        chunk = first(todo, rows)
+        started = time.monotonic()
+        yield chunk
+        quick = time.monotonic() - started < SHORT_CHUNK
+        todo, rows = todo[len(chunk) :], min(2 * rows, batch_rows) if quick else rows
 
 
 def sample_texts(

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
@@ -21,7 +22,7 @@ from probesteer.files.locks import only_writer
 from probesteer.files.tables import peak_memory_mb, write_table
 from probesteer.games import GAMES
 from probesteer.progress import progress
-from probesteer.steering.cells import FIRST_CHUNK, SHORT_CHUNK
+from probesteer.steering.cells import growing
 from probesteer.steering.episodes import COLUMNS, Seat, identifier
 from probesteer.steering.sweep import stale_cells
 from probesteer.study.cells import PROMPTED_ARMS, Cell
@@ -138,13 +139,13 @@ def play_cells(
     started = time.monotonic()
     model, tokenizer = load_card(card)
     load_seconds = time.monotonic() - started
-    todo = sorted(cells, key=lambda cell: (GAMES[cell.scenario].turns, cell.scenario))  # those of a batch are about as long
-    turns = sum(GAMES[cell.scenario].turns for cell in todo) * table.episodes
-    where, rows = cells[0], min(FIRST_CHUNK, batch_rows)
+    by_length = sorted(cells, key=lambda cell: (GAMES[cell.scenario].turns, cell.scenario))  # a batch is about as long
+    turns = sum(GAMES[cell.scenario].turns for cell in cells) * table.episodes
+    where = cells[0]
     what = where.model if where.layer is None else f"{where.model}, layer {where.layer}"
     with progress(turns, f"{what}, games", "turn") as bar:
-        while todo:
-            chunk = {cell: table.inputs(cell, card, probe) for cell in _first(todo, rows, table.episodes)}
+        for part in growing(by_length, partial(_first, episodes=table.episodes), batch_rows):
+            chunk = {cell: table.inputs(cell, card, probe) for cell in part}
             started = time.monotonic()
             played, largest = play_chunk(model, tokenizer, chunk, probe, table, batch_rows, bar.update)
             seconds = time.monotonic() - started
@@ -152,7 +153,6 @@ def play_cells(
             cost |= {"peak_memory_mb": peak_memory_mb(), "batch_rows": largest}
             for cell, inputs in chunk.items():
                 write_table(played[cell], cell.path(root), inputs, cost)
-            todo, rows = todo[len(chunk) :], min(2 * rows, batch_rows) if seconds < SHORT_CHUNK else rows
 
 
 def play_chunk(

@@ -237,6 +237,10 @@ class Study(Options):
         """Whether there are models to compare."""
         return len(self.models) > 1
 
+    def authors_of(self, model: str) -> list[str]:
+        """Whose texts a model reads: its own, and those of the first steered model, which all read."""
+        return list(dict.fromkeys([model, self.steered[0].name]))
+
     @property
     def figures(self) -> list[str]:
         """The figures of its report."""
