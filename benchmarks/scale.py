@@ -106,6 +106,7 @@ def aggregate(sizes: list[int], _finished: list[int]) -> Iterator[str]:
     with workflow():
         write_study(1, **SHORT)
         snakemake("--cores", "2", "--quiet", "all")
+        snakemake("--cores", "2", "--quiet", "--", write_study(2, **SHORT).paths.compared("m0000", "readings"))
         done = 1
         for models in sizes:
             for number in range(done, models):

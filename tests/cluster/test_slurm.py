@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(missing()), reason=f"no private Slurm on this machine: {', '.join(missing())}"),
 ]
-MODEL_RULES = {"activations": 1, "forecast": 1, "baseline": 1, "steer": 1}  # jobs a model
+MODEL_RULES = ["activations", "baseline", "correlation", "forecast", "steer"]  # a job a model
 GPU = {"resources": {"gpus": 1, "mem_mb": 1500}}
 FEW_JOBS = {"steering_layers": [], "layers": [-1, 3], "ablations": 0}
 IN_EVERY_TEST_RUN = {

@@ -376,7 +376,8 @@ def test_an_incoherent_baseline_gives_no_steering_verdict(steerable):
 
 @pytest.mark.parametrize("name", ["council", "dose_response"])
 def test_the_councils_table_links_to_the_table_that_a_check_read(name):
-    assert f"](tables/{name}.csv)" in markdown_table(pd.DataFrame({"check": ["c"], "table": [name]}))
+    shown = markdown_table(pd.DataFrame({"check": ["c", "d"], "table": [name, "deeds"]}), linked=[name])
+    assert f"](tables/{name}.csv)" in shown and "| deeds |" in shown
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from probesteer.report.differences import differences, text_differences
 from probesteer.report.glossary import meaning, sections
 from probesteer.report.manifest import PARTS
 from probesteer.report.verify import verify_report
-from probesteer.study.paths import TABLES
+from probesteer.study import load_study
+from probesteer.study.paths import DEMO
+from probesteer.study.sections import Compare, GameOptions
 
 
 def test_an_untouched_copy_elsewhere_raises_no_alarm_and_one_without_activations_says_so(world: World, capsys):
@@ -88,7 +90,8 @@ def test_every_table_and_column_of_a_report_has_its_meaning(finished: World):
         with path.open(newline="") as file:
             header = next(csv.reader(file))
         assert [column for column in header if meaning(column) is None] == [], path.name
-    assert set(TABLES) <= set(known["tables"])
+    everything = {"compare": Compare(transfer=True, causes=True), "games": GameOptions()}
+    assert {*load_study(DEMO).model_copy(update=everything).tables} <= {*known["tables"]}
     details = pq.read_table(finished.folder / "results/small/detection/model=llama/detection.parquet", partitioning=None)
     several = {row["metric"] for row in details.to_pylist() if row["of"]}
     assert several <= set(known["metrics"])

@@ -114,14 +114,14 @@ def parts_of(models: Iterable[Model], path: Callable[[str], Path]) -> list[pd.Da
 
 
 def together(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The tables as one; empty where there is none."""
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    """The tables as one, with their columns though none has rows; without columns where there is no table."""
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True) if parts else pd.DataFrame()
 
 
 def effects_tables(study: Study) -> dict[str, pd.DataFrame]:
     """The tables of effects, all models together; empty where none is steered."""
     parts = {table: parts_of(study.steered, partial(study.paths.effects, table=table)) for table in EFFECTS}
-    return {table: together([part for part in own if len(part)]) for table, own in parts.items()}
+    return {table: together(own) for table, own in parts.items()}
 
 
 def correlation_tables(study: Study) -> dict[str, pd.DataFrame]:

@@ -1,7 +1,8 @@
 """The report as Markdown: every cell escaped."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -22,7 +23,6 @@ from probesteer.report.views import (
     spread_details,
 )
 from probesteer.study.experiment import Study
-from probesteer.study.paths import GAME_TABLES, TABLES
 
 EXAMPLE_CHARS = 400
 MOST_ROWS = 200  # of a table on the page
@@ -57,8 +57,11 @@ def with_interval(row: Mapping[str, Any], column: str) -> str:
     return plain(row[column]) + (f" [{lower}, {upper}]" if lower and upper else "")
 
 
-def markdown_table(table: pd.DataFrame, columns: Sequence[str] | None = None) -> str:
-    """The columns of a data frame that exist as a Markdown table, every cell escaped; at most MOST_ROWS of its rows."""
+def markdown_table(table: pd.DataFrame, columns: Sequence[str] | None = None, linked: Container[str] = ()) -> str:
+    """The columns of a data frame that exist as a Markdown table, every cell escaped; at most MOST_ROWS of its rows.
+
+    Names of `linked` tables in a column `table` link to their files.
+    """
     if table.empty:
         return "*(no rows)*"
     bounds = {f"{column}_{bound}" for column in table for bound in ("lower", "upper")}  # stand in their column's cells
@@ -66,7 +69,7 @@ def markdown_table(table: pd.DataFrame, columns: Sequence[str] | None = None) ->
     lines = [[column.replace("_", " ") for column in shown], ["---"] * len(shown)]
     for row in table.head(MOST_ROWS).astype(object).to_dict("records"):
         cells = {column: escape_markdown(with_interval(row, column)) for column in shown}
-        if row.get("table") in (*TABLES, *GAME_TABLES):
+        if row.get("table") in linked:
             cells["table"] = f"[{cells['table']}](tables/{row['table']}.csv)"
         lines.append(list(cells.values()))
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -89,7 +92,7 @@ def render(study: Study, concept: Concept, tables: Mapping[str, pd.DataFrame], w
     """The report as Markdown, from the template; `words` is whether the pairs have a word list."""
     environment = template_environment(autoescape=False)
     environment.filters |= {
-        "table": markdown_table,
+        "table": partial(markdown_table, linked=study.tables),
         "md": lambda value: escape_markdown(plain(value)),
         "cut": cut_texts,
         "shown": shown_success,

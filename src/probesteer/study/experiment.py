@@ -31,6 +31,8 @@ from probesteer.study.options import (
 from probesteer.study.paths import (
     CONCEPTS,
     CORPUS_TABLES,
+    CORRELATION,
+    EFFECTS,
     FIGURES,
     GAME_TABLES,
     PAIRS_FILE,
@@ -296,7 +298,11 @@ class Study(Options):
     @property
     def tables(self) -> list[str]:
         """The tables of the report."""
-        return [*TABLES, *(GAME_TABLES if self.games else [])]
+        more = {"agreement": self.compared, "independence": self.control_concept is not None}
+        more |= {"transfer": self.compare.transfer, "causes": self.compare.causes}
+        more |= dict.fromkeys(["forecast", "doses", "foretold", *EFFECTS], bool(self.steered))
+        more |= dict.fromkeys(CORRELATION, self.correlation) | dict.fromkeys(GAME_TABLES, self.games is not None)
+        return [*TABLES, *(name for name, wanted in more.items() if wanted)]
 
     def game_cells(self, model: str, layer: int | str | None, alphas: Sequence[float] = ()) -> list[Cell]:
         """The cells of games of a (model, layer), which may be wildcards, or the unsteered ones; the scenario is the game."""

@@ -29,9 +29,9 @@ CORPUS_TABLES = ["corpus", "twin", "twin_pairs", "gradients"]  # per model, wher
 READINGS = ["texts", "pairs"]  # per steered model of a study with `correlation`
 CORRELATION = ["correlation", "binary", "gap", "points"]  # the same
 GAME_TABLES = ["deeds", "deed_changes"]  # per model that plays games
-TABLES = ["models", "data", "detection", "selection", "details", "council", "forecast", "doses", *EFFECTS, "cells", "cost"]
-TABLES += ["agreement", "emergence", "independence", "transfer", "foretold", "causes", *CORRELATION]
-TABLES += ["checks", "verdict", "published", "reassessment"]  # of the report
+# Of every report; `study.experiment.Study.tables` adds those of what a study asks for.
+TABLES = ["models", "data", "detection", "selection", "details", "council", "emergence", "cells", "cost"]
+TABLES += ["checks", "verdict", "published", "reassessment"]
 FIGURES = ["auroc_by_layer", "random_baseline", "lexical_ablation", "cross_model_layers"]  # of every report
 STEERED_FIGURES = ["dose_response", "baseline_behaviour", "resistance_by_scenario", "steering_by_layer"]
 SAVED, EVIDENCE, PAGE, ABOUT = "study.json", "evidence.json", "report.html", "about.json"  # in the report's folder
