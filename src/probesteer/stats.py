@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import norm, rankdata, t
+from scipy.stats import beta, norm, rankdata, t
 
 LEVEL = 0.95
 
@@ -54,12 +54,19 @@ def auroc_interval(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -
 
 
 def mean_auroc_interval(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[float, float, float]:
-    """The mean of the AUROCs of parts, each scores, labels and groups (texts,), with its 95 % interval, `area_interval`."""
+    """The mean of the AUROCs of parts, each scores, labels and groups (texts,), with its 95 % interval, `area_interval`.
+
+    Two or three clusters a part say little of a variance. The interval is therefore no longer than Clopper and Pearson's of
+    as many comparisons as there are clusters in effect: a U-statistic varies no more than the mean of comparisons of which
+    each has clusters of its own (Hoeffding 1948, Annals of Mathematical Statistics 19).
+    """
     areas, influences = zip(*(auroc_influence(scores, labels) for scores, labels, _ in parts), strict=True)
     groups = [part for *_, part in parts]
     strata = np.repeat(np.arange(len(parts)), [len(part) for part in groups])
-    mean = float(np.mean(areas))
-    return mean, *area_interval(mean, np.concatenate(influences) / len(parts), np.concatenate(groups), strata)
+    mean, together = float(np.mean(areas)), np.concatenate(groups)
+    lower, upper = area_interval(mean, np.concatenate(influences) / len(parts), together, strata)
+    least, most = clopper_pearson_interval(mean, clusters(together)[1])
+    return (mean, lower, upper) if np.isnan(lower) else (mean, max(lower, least), min(upper, most))
 
 
 def area_interval(
@@ -200,6 +207,13 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     adjusted = np.empty_like(steps)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(steps))
     return adjusted
+
+
+def clopper_pearson_interval(share: float, trials: float) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % interval of a proportion (1934, Biometrika 26)."""
+    hits, tail = share * trials, (1 - LEVEL) / 2
+    lower = float(beta.ppf(tail, hits, trials - hits + 1)) if share > 0 else 0.0
+    return lower, float(beta.ppf(1 - tail, hits + 1, trials - hits)) if share < 1 else 1.0
 
 
 def wilson_interval(
