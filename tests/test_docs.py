@@ -83,6 +83,22 @@ def test_every_function_that_the_statistics_name_is_there():
             assert hasattr(import_module(f"probesteer.{module}"), function), name
 
 
+def test_what_the_design_names_is_there():
+    text, source = (ROOT / "docs/design.md").read_text(), ROOT / "src/probesteer"
+    files = {name: root / name for name in re.findall(r"`([\w/]+\.(?:py|yaml))`", text) for root in (source, ROOT)}
+    files |= {name: source / name for name in files if (source / name).exists()}
+    assert len(files) > 15 and [name for name, path in files.items() if not path.exists()] == []
+    named = re.findall(r"`(?:@)?(\w+)[^`]*` (?:of|in|under|to) `([\w/]+\.py)`", text)
+    assert len(named) > 10
+    for name, file in named:
+        assert re.search(rf"\b{name}\b", files[file].read_text()), (name, file)
+    for name in re.findall(r"`((?:directions|errors|files|jobs|study)\.[\w.]+)(?<!\.py)`", text):
+        found: object = import_module("probesteer")
+        for step, part in enumerate(parts := name.split(".")):
+            place = f"probesteer.{'.'.join(parts[: step + 1])}"
+            found = getattr(found, part) if hasattr(found, part) else import_module(place)
+
+
 def write_blocks(page: Path, folder: Path) -> None:
     """Write every block that has a path into a folder, with a model that is there."""
     for _, title, text in blocks(page):

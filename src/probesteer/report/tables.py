@@ -15,7 +15,9 @@ from probesteer.study.model import Model
 
 def models_table(cards: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """One row per model, from its card, by the study's name."""
-    return pd.DataFrame([{**card, "name": name} for name, card in cards.items()]).drop(columns=["trust_remote_code", "vocabulary", "folder"])
+    return pd.DataFrame([{**card, "name": name} for name, card in cards.items()]).drop(
+        columns=["trust_remote_code", "vocabulary", "folder"]
+    )
 
 
 def cost_table(study: Study, pairs: PairSet) -> pd.DataFrame:
