@@ -10,7 +10,7 @@ import yaml
 from conftest import ORGANISMS, ROOT, World
 from typer.main import get_command
 
-from probesteer.cli import app
+from probesteer.cli import app, main
 from probesteer.concepts.pairs import load_pairs
 from probesteer.report.glossary import outputs_text
 from probesteer.study.load import parse_study
@@ -113,6 +113,17 @@ def test_a_behaviour_is_studied_by_what_its_page_says(fresh: World):
     assert len(pairs) == 24 and {pair.scenario for pair in pairs} == {"the_table", "the_repair"}
     jobs = fresh.plan(fresh.folder / "config/studies/asks.yaml")
     assert jobs["aggregate"] == jobs["steer_1"] == jobs["detect"] == 1
+
+
+def test_a_scenario_that_is_misspelt_in_the_pairs_is_noted(tmp_path, monkeypatch, capsys):
+    write_blocks(ROOT / "docs/your-behaviour.md", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    command = ["check", "--static", "--configfile", "config/studies/asks.yaml"]
+    assert main(command) == 0 and "NOTE" not in capsys.readouterr().out
+    pairs = tmp_path / "asks_first.csv"
+    pairs.write_text(pairs.read_text().replace("the_table", "the_tabel", 1))
+    assert main(command) == 0
+    assert "NOTE: there are pairs of the_tabel, a scenario that asks_first has not" in capsys.readouterr().out
 
 
 @pytest.mark.slow
