@@ -83,6 +83,11 @@ def test_every_function_that_the_statistics_name_is_there():
             assert hasattr(import_module(f"probesteer.{module}"), function), name
 
 
+def test_the_picture_of_the_workflow_shows_the_rules_of_the_demo(fresh: World):
+    drawn = re.findall(r"<text[^>]*>([^<]+)</text>", (ROOT / "docs/dag.svg").read_text())
+    assert set(drawn) == set(fresh.plan(fresh.folder / "config/config.yaml")), "run `make docs`"
+
+
 def test_what_the_design_names_is_there():
     text, source = (ROOT / "docs/design.md").read_text(), ROOT / "src/probesteer"
     files = {name: root / name for name in re.findall(r"`([\w/]+\.(?:py|yaml))`", text) for root in (source, ROOT)}
@@ -127,7 +132,17 @@ def test_a_scenario_that_is_misspelt_in_the_pairs_is_noted(tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_it_gives_a_verdict(fresh: World):
+def test_it_gives_a_verdict_and_its_direction_is_carried_away(fresh: World, monkeypatch):
     write_blocks(ROOT / "docs/your-behaviour.md", fresh.folder)
     fresh.run(fresh.folder / "config/studies/asks.yaml")
     assert (fresh.folder / "results/asks/council/explorer.html").exists()
+    write_blocks(ROOT / "docs/carry.md", fresh.folder)
+    monkeypatch.chdir(fresh.folder)
+    (card,) = Path("results/models/smollm2-135m").glob("*.json")
+    own = {"layer=15": "layer=3", "KEY.json": card.name}  # of the model that is there
+    for page, (program, *arguments) in commands():
+        if page == "carry.md" and program == "probesteer":
+            for name, there in own.items():
+                arguments = [argument.replace(name, there) for argument in arguments]
+            assert main(arguments) == 0
+    assert Path("asks.gguf").exists() and Path("chat.html").exists()
