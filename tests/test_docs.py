@@ -74,6 +74,14 @@ def test_every_study_of_the_pages_is_one(monkeypatch):
                 assert parse_study(study, []).study
 
 
+def test_every_name_of_the_api_is_there():
+    named = re.findall(r"^::: (\S+)\n(?:    options: \{members: \[(.*)\]\})?", (ROOT / "docs/api.md").read_text(), re.M)
+    assert len(named) > 10
+    for module, members in named:
+        for member in filter(None, members.split(", ")):
+            assert hasattr(import_module(module), member), f"{module}.{member}"
+
+
 def test_every_function_that_the_statistics_name_is_there():
     for name in re.findall(r"\| `([a-z_.]+\.\w+)` \|", (ROOT / "docs/statistics.md").read_text()):
         try:
