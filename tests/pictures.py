@@ -12,6 +12,7 @@ TEXTS = "#model=llama&layer=3&scenario=the_listener&alphas=-0.1,0,0.1&only=posit
 def take(report: Path, folder: Path) -> None:
     """Write the first screen of the report and of the explorer below `folder`."""
     with tempfile.TemporaryDirectory() as aside, browser(Path(aside)) as page:
+        page.ask("Emulation.setScrollbarsHidden", hidden=True)
         page.size(1400, 1130)
         page.open((report / "report.html").resolve())
         page.picture(folder / "report.png")
