@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 PROFILES := $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
 
-.PHONY: help env demo real test test-slow test-all lint format docs organisms install-profile clean
+.PHONY: help env demo real test test-slow test-all lint format docs pictures organisms install-profile clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -51,6 +51,9 @@ format: env ## format Python and Snakemake code
 docs: env ## write what is generated: config schema, option table, the DAG's picture (needs graphviz)
 	probesteer schema --output .
 	snakemake --rulegraph dot | dot -Grankdir=LR -Tsvg > docs/dag.svg
+
+pictures: demo ## take the screenshots of the documentation (needs Chromium)
+	python tests/pictures.py results/organisms/council docs
 
 organisms: env ## train the model organisms again, two at a time, and write their concepts
 	probesteer grammar --output resources/concepts/empathy_grammar

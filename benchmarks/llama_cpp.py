@@ -34,6 +34,32 @@ class Batch(c.Structure):
     ]
 
 
+class Text(c.Structure):
+    """A `std::string` of libstdc++ as it was before C++11, which the wheel is built with: behind this head, its characters."""
+
+    _fields_ = [("length", c.c_size_t), ("capacity", c.c_size_t), ("references", c.c_int), ("characters", c.c_char * 4096)]
+
+
+class ControlFile(c.Structure):
+    """`common_control_vector_load_info`"""
+
+    _fields_ = [("strength", c.c_float), ("path", c.c_void_p)]
+
+
+class Files(c.Structure):
+    """A `std::vector`; what is loaded is one behind its width."""
+
+    _fields_ = [("begin", c.c_void_p), ("end", c.c_void_p), ("room", c.c_void_p)]
+
+
+class Loaded(c.Structure):
+    """`common_control_vector_data`"""
+
+    _fields_ = [("width", c.c_int), ("values", Files)]
+
+
+LOADER = "_Z26common_control_vector_loadRKSt6vectorI31common_control_vector_load_infoSaIS0_EE"  # C++, of `--control-vector`
+
 SIGNATURES: dict[str, tuple] = {  # name: (result, arguments)
     "llama_backend_init": (None,),
     "llama_model_default_params": (Parameters,),
@@ -41,6 +67,8 @@ SIGNATURES: dict[str, tuple] = {  # name: (result, arguments)
     "llama_model_load_from_file": (c.c_void_p, c.c_char_p, Parameters),
     "llama_init_from_model": (c.c_void_p, c.c_void_p, Parameters),
     "llama_model_n_embd": (c.c_int32, c.c_void_p),
+    "llama_model_n_layer": (c.c_int32, c.c_void_p),
+    LOADER: (c.c_void_p, c.c_void_p, c.c_void_p),  # where the result goes, the files
     "llama_set_n_threads": (None, c.c_void_p, c.c_int32, c.c_int32),
     "llama_set_adapter_cvec": (c.c_int32, c.c_void_p, c.c_void_p, c.c_size_t, c.c_int32, c.c_int32, c.c_int32),
     "llama_get_memory": (c.c_void_p, c.c_void_p),
@@ -113,6 +141,19 @@ class LlamaCpp:
         if push is not None:
             rows[layer - 1] = push
         assert not self.api.llama_set_adapter_cvec(self.context, rows.ctypes.data, rows.size, self.hidden, layer, layer)
+
+    def control_vector(self, path: Path, strength: float) -> None:
+        """Open a control vector file and push with it in every block, as the program does for `--control-vector-scaled`."""
+        name = str(path).encode()
+        text = Text(len(name), len(name), 1, name)
+        file = ControlFile(strength, c.addressof(text) + Text.characters.offset)
+        start, loaded = c.addressof(file), Loaded()
+        files = Files(start, start + c.sizeof(file), start + c.sizeof(file))
+        getattr(self.api, LOADER)(c.addressof(loaded), c.addressof(files))
+        assert loaded.width == self.hidden, path
+        values, count = loaded.values, (loaded.values.end - loaded.values.begin) // c.sizeof(c.c_float)
+        last = self.api.llama_model_n_layer(self.model)
+        assert not self.api.llama_set_adapter_cvec(self.context, values.begin, count, loaded.width, 1, last)
 
     def decode(self, entries: Sequence[tuple[int, int, int, bool]]) -> None:
         """Run (token, position, sequence, whether its logits are wanted)."""

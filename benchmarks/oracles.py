@@ -157,16 +157,17 @@ def sides_of(path: Path, folder: Path, vocabulary: int, aside: Path) -> Iterator
     yield "llama.cpp, dequantised", fault or dequantised
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", type=Path, default=ORGANISMS)
+def print_table(
+    models: Sequence[Path], sides: Callable[[Path, Path, int, Path], Iterator[tuple[str, Callable[[], Logits] | str]]]
+) -> None:
+    """A row for each model, side and block, as Markdown."""
     print("| model | oracle | block | unpushed logits differ by | pushed by | effect correlates with ours", end="")
     print(" a block before | at the block | a block after | greedy tokens in common |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for path in parser.parse_args().models:
+    for path in models:
         with loaded(path) as (model, tokenizer, folder), tempfile.TemporaryDirectory() as aside:
             ours, vocabulary = Ours(model, tokenizer), model.config.vocab_size
-            for oracle, side in sides_of(path, folder, vocabulary, Path(aside)):
+            for oracle, side in sides(path, folder, vocabulary, Path(aside)):
                 if isinstance(side, str):
                     print(f"| {path.stem} | {oracle} | not run: {side} |  |  |  |  |  |  |")
                     continue
@@ -174,6 +175,12 @@ def main() -> None:
                     numbers = [f"{found.unpushed:.0e}", f"{found.pushed:.0e}", *(f"{value:.4f}" for value in found.alike)]
                     print("|", " | ".join([path.stem, oracle, str(found.block), *numbers, f"{found.same:.0%}"]), "|")
                 sys.stdout.flush()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", type=Path, default=ORGANISMS)
+    print_table(parser.parse_args().models, sides_of)
 
 
 if __name__ == "__main__":

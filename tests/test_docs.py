@@ -10,7 +10,7 @@ import yaml
 from conftest import ORGANISMS, ROOT, World
 from typer.main import get_command
 
-from probesteer.cli import app
+from probesteer.cli import app, main
 from probesteer.concepts.pairs import load_pairs
 from probesteer.report.glossary import outputs_text
 from probesteer.study.load import parse_study
@@ -74,6 +74,14 @@ def test_every_study_of_the_pages_is_one(monkeypatch):
                 assert parse_study(study, []).study
 
 
+def test_every_name_of_the_api_is_there():
+    named = re.findall(r"^::: (\S+)\n(?:    options: \{members: \[(.*)\]\})?", (ROOT / "docs/api.md").read_text(), re.M)
+    assert len(named) > 10
+    for module, members in named:
+        for member in filter(None, members.split(", ")):
+            assert hasattr(import_module(module), member), f"{module}.{member}"
+
+
 def test_every_function_that_the_statistics_name_is_there():
     for name in re.findall(r"\| `([a-z_.]+\.\w+)` \|", (ROOT / "docs/statistics.md").read_text()):
         try:
@@ -81,6 +89,27 @@ def test_every_function_that_the_statistics_name_is_there():
         except ModuleNotFoundError:
             module, _, function = name.rpartition(".")
             assert hasattr(import_module(f"probesteer.{module}"), function), name
+
+
+def test_the_picture_of_the_workflow_shows_the_rules_of_the_demo(fresh: World):
+    drawn = re.findall(r"<text[^>]*>([^<]+)</text>", (ROOT / "docs/dag.svg").read_text())
+    assert set(drawn) == set(fresh.plan(fresh.folder / "config/config.yaml")), "run `make docs`"
+
+
+def test_what_the_design_names_is_there():
+    text, source = (ROOT / "docs/design.md").read_text(), ROOT / "src/probesteer"
+    files = {name: root / name for name in re.findall(r"`([\w/]+\.(?:py|yaml))`", text) for root in (source, ROOT)}
+    files |= {name: source / name for name in files if (source / name).exists()}
+    assert len(files) > 15 and [name for name, path in files.items() if not path.exists()] == []
+    named = re.findall(r"`(?:@)?(\w+)[^`]*` (?:of|in|under|to) `([\w/]+\.py)`", text)
+    assert len(named) > 10
+    for name, file in named:
+        assert re.search(rf"\b{name}\b", files[file].read_text()), (name, file)
+    for name in re.findall(r"`((?:directions|errors|files|jobs|study)\.[\w.]+)(?<!\.py)`", text):
+        found: object = import_module("probesteer")
+        for step, part in enumerate(parts := name.split(".")):
+            place = f"probesteer.{'.'.join(parts[: step + 1])}"
+            found = getattr(found, part) if hasattr(found, part) else import_module(place)
 
 
 def write_blocks(page: Path, folder: Path) -> None:
@@ -99,8 +128,29 @@ def test_a_behaviour_is_studied_by_what_its_page_says(fresh: World):
     assert jobs["aggregate"] == jobs["steer_1"] == jobs["detect"] == 1
 
 
+def test_a_scenario_that_is_misspelt_in_the_pairs_is_noted(tmp_path, monkeypatch, capsys):
+    write_blocks(ROOT / "docs/your-behaviour.md", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    command = ["check", "--static", "--configfile", "config/studies/asks.yaml"]
+    assert main(command) == 0 and "NOTE" not in capsys.readouterr().out
+    pairs = tmp_path / "asks_first.csv"
+    pairs.write_text(pairs.read_text().replace("the_table", "the_tabel", 1))
+    assert main(command) == 0
+    assert "NOTE: there are pairs of the_tabel, a scenario that asks_first has not" in capsys.readouterr().out
+
+
 @pytest.mark.slow
-def test_it_gives_a_verdict(fresh: World):
+def test_it_gives_a_verdict_and_its_direction_is_carried_away(fresh: World, monkeypatch):
     write_blocks(ROOT / "docs/your-behaviour.md", fresh.folder)
     fresh.run(fresh.folder / "config/studies/asks.yaml")
     assert (fresh.folder / "results/asks/council/explorer.html").exists()
+    write_blocks(ROOT / "docs/carry.md", fresh.folder)
+    monkeypatch.chdir(fresh.folder)
+    (card,) = Path("results/models/smollm2-135m").glob("*.json")
+    own = {"layer=15": "layer=3", "KEY.json": card.name}  # of the model that is there
+    for page, (program, *arguments) in commands():
+        if page == "carry.md" and program == "probesteer":
+            for name, there in own.items():
+                arguments = [argument.replace(name, there) for argument in arguments]
+            assert main(arguments) == 0
+    assert Path("asks.gguf").exists() and Path("chat.html").exists()

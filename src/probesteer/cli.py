@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from probesteer import job_verbs, tools
 from probesteer.arguments import Files, Output, Saved, comma_list, saved, saved_model
-from probesteer.concepts.data import check_study
+from probesteer.concepts.data import check_study, strange_scenarios
 from probesteer.errors import InputError
 from probesteer.patience import redacted
 from probesteer.study.load import load_study
@@ -58,7 +58,10 @@ def check(
     if design := out_of_reach(study):
         print(f"DESIGN: {design}")
     cells = sum(len(cells) for model in study.models for cells in study.jobs_cells(model))
-    print(f"study {study.study}: {len(study.models)} models, {cells} steering cells, concept {study.concept}; no problem found")
+    if strange := strange_scenarios(study):
+        print(f"NOTE: there are pairs of {', '.join(strange)}, a scenario that {study.concept} has not; misspelt?")
+    count = f"{len(study.models)} model{'s' * (len(study.models) > 1)}"
+    print(f"study {study.study}: {count}, {cells} steering cells, concept {study.concept}; no problem found")
     print(*steering_power(study), sep="\n", end="\n" * bool(study.steered))
     if unchecked:
         print(f"NOT CHECKED: {', '.join(unchecked)}")

@@ -112,7 +112,12 @@ STUDIES: dict[str, tuple[dict, str]] = {
     "template argument that is no name": ({"models": [{**LLAMA, "chat_template_args": {"a b": 1}}]}, "chat_template_args"),
     "hub model without revision": ({"models": [{**HUB, "revision": None}]}, "a hub model needs revision"),
     "hub model without blocks": ({"models": [{**HUB, "blocks": None}]}, "a hub model needs blocks"),
-    "folder without config.json": ({"models": [{"name": "x", "source": "resources"}]}, "num_hidden_layers"),
+    "folder without config.json": ({"models": [{"name": "x", "source": "resources"}]}, "config.json is not there"),
+    "number where a list belongs": ({"steering_layers": 0.5}, "steering_layers: a list is expected, in brackets (got '0.5')"),
+    "number where options belong": ({"controls": 9}, "controls: a mapping of options is expected (got '9')"),
+    "word where a number belongs": ({"samples": "ten"}, "samples: a whole number is expected (got 'ten')"),
+    "name with a space": ({"study": "my study"}, "study: letters, digits, '.', '_' and '-' are expected"),
+    "misspelt option that is required": ({"concept": None, "concpt": "x"}, "concpt: unknown option; did you mean concept?"),
     "negative price": ({"resources": {"price_per_gpu_hour": -1}}, "resources.price_per_gpu_hour: "),
     "mapping where a list belongs": ({"models": {"llama": {}}}, "models: "),
 }

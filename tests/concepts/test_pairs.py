@@ -134,6 +134,12 @@ def test_the_format_is_that_of_the_suffix_in_any_case(name, delimiter, tmp_path)
         ("mine.csv", "positive,negative,positive\na,b,c\n", "the column 'positive' is given twice"),
         ("mine.csv", "positive,negative\na,b,c\n", "row 1: as many fields as the header has, 2, are expected"),
         ("mine.csv", "positive,negative\na\n", "row 1: as many fields as the header has, 2, are expected"),
+        ("mine.csv", "positive;negative\na;b\n", "';' separates its columns; ',' is expected"),
+        (
+            "mine.csv",
+            "warm,cold\na,b\n",
+            "row 1: there is no column 'positive'; there are warm, cold; pairs.columns says which",
+        ),
         (
             "mine.jsonl",
             '{"positive": "a", "positive": "b", "negative": "c"}',

@@ -87,3 +87,10 @@ def test_an_unknown_ending_or_unit_is_one_line(tmp_path, capsys):
         assert main(["export", str(probe), "--model", str(card), *more]) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"probe.safetensors", "card.json"}
+
+
+def test_what_is_no_probe_and_what_is_no_card_is_said(tmp_path, capsys):
+    probe, card = written(tmp_path)
+    for given, of, says in ((card, card, "not a probe file"), (probe, tmp_path / "KEY.json", "results/models/NAME")):
+        assert main(["export", str(given), "--model", str(of), "--output", str(tmp_path / "v.pt")]) == 2
+        assert says in capsys.readouterr().err and not (tmp_path / "v.pt").exists()

@@ -62,7 +62,7 @@ def write_gguf(
     if parts > 1:
         writer.add_uint16("split.count", parts)
     if tokenizer:
-        add_tokenizer(writer)
+        add_tokenizer(writer, config["vocab_size"])
     for name, weights in load_file(LLAMA / "model.safetensors").items():
         if name.endswith(("q_proj.weight", "k_proj.weight")):
             weights = interleaved(weights, config["num_attention_heads"])
@@ -85,12 +85,15 @@ def gguf_name(name: str) -> str:
     return name
 
 
-def add_tokenizer(writer: gguf.GGUFWriter) -> None:
+def add_tokenizer(writer: gguf.GGUFWriter, rows: int) -> None:
+    """With a name for each row of the embeddings, as llama.cpp's own converter pads it; llama.cpp loads no other."""
     model = json.loads((LLAMA / "tokenizer.json").read_text())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].get)
     kinds = [gguf.TokenType.CONTROL if token[0] == "<" and token[-1] == ">" else gguf.TokenType.NORMAL for token in tokens]
+    padding = [f"[PAD{row}]" for row in range(len(tokens), rows)]
+    kinds += [gguf.TokenType.UNUSED] * len(padding)
     writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(tokens)
+    writer.add_token_list(tokens + padding)
     writer.add_token_types(kinds)
     writer.add_token_merges([" ".join(merge) for merge in model["merges"]])
     writer.add_bos_token_id(1)

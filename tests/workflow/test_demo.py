@@ -1,7 +1,9 @@
 """The embedded default study: what its report must show, on pairs that no setting was tuned on."""
 
 import pandas as pd
+from browser import needs_browser
 from conftest import World
+from pictures import take
 from scipy.stats import spearmanr
 
 PLANTED = ["llama", "qwen2"]
@@ -67,3 +69,11 @@ def test_a_second_run_of_the_demo_says_that_there_is_nothing_to_do(demo):
     done = demo.snakemake("--profile", "profiles/local")
     assert done.returncode == 0 and "Nothing to be done" in done.stderr + done.stdout
     assert len((done.stderr + done.stdout).splitlines()) < 10
+
+
+@needs_browser
+def test_the_pictures_of_the_documentation_are_taken_of_a_run(demo, tmp_path):
+    take(demo.folder / "results/organisms/council", tmp_path)
+    for name, size in (("report", (1400, 1130)), ("explorer", (1200, 760))):
+        header = (tmp_path / f"{name}.png").read_bytes()[:24]
+        assert (int.from_bytes(header[16:20]), int.from_bytes(header[20:24])) == size

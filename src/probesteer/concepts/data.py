@@ -135,6 +135,15 @@ def check_study(study: Study) -> Study:
     return study
 
 
+def strange_scenarios(study: Study) -> list[str]:
+    """Scenarios of a user's pairs that the concept does not have though it has others of theirs: slips of the pen, mostly."""
+    if study.pairs is None or study.pairs.missing:
+        return []
+    own = load_concept(study.concept_folder).scenarios
+    named = {pair.scenario for pair in pair_set(study).load()}
+    return sorted(named - set(own)) if named & set(own) else []
+
+
 def check_words(concept: Concept, scenarios: Sequence[str]) -> None:
     """Raise InputError for a scenario whose prompt holds all words of a side, none of which would count."""
     for name in scenarios:

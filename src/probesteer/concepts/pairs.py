@@ -17,6 +17,7 @@ from probesteer.study.options import Options, first_problem
 
 TEST_SHARE = 0.3  # held out where the file has no splits
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
+SIDES = ("positive", "negative")
 PARTS = 4  # what stands for scenarios where the file has none
 
 Levels = Mapping[str, Sequence[str]]  # the two levels of each crossed factor, by its name
@@ -179,9 +180,10 @@ def _mapped(files: Files, columns: Mapping[str, str], factors: Levels) -> list[t
         for number, (where, row) in enumerate(_rows(path), 1):
             if not isinstance(row, dict):
                 raise InputError(f"{where}: not an object")
-            missing = [column for column in columns.values() if column not in row]
+            missing = [column for name, column in wanted.items() if column not in row and name in (*columns, *SIDES)]
             if missing:
-                raise InputError(f"{where}: there is no column {missing[0]!r}; there are {', '.join(map(str, row))}")
+                there = f"there is no column {missing[0]!r}; there are {', '.join(map(str, row))}"
+                raise InputError(f"{where}: {there}{'' if columns else '; pairs.columns says which one holds what'}")
             given = {name: row[column] for name, column in wanted.items() if column in row}
             fields = {name: text for name, value in given.items() if (text := _text(value, f"{where}: {name}")) is not None}
             own = {"split": split} if split else {}

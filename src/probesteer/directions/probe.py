@@ -95,7 +95,9 @@ def load_probe(path: Path, layer: Site) -> Probe:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such probe file") from error
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: no probe of layer {layer} there (a safetensors file with direction.{layer})") from error
+        expected = "not a probe file" if layer == AUTO else f"no probe of layer {layer} there"
+        name = "LAYER" if layer == AUTO else layer
+        raise InputError(f"{path}: {expected} (a safetensors file with direction.{name})") from error
     if not np.isfinite(direction).all():
         raise InputError(f"{path}: direction.{layer} holds NaN or Inf")
     return Probe(int(layer), direction, separation, norm, metadata, controls)

@@ -30,5 +30,7 @@ def _read_json(path: Path, needs: Iterable[str], what: str) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
         value.pop(SEAL, None)
         return {**value, **{key: value[key] for key in needs}}
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file, and so not {what}; those of a study are in results/models/NAME") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not {what}") from error

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from probesteer.errors import InputError
 
+SEPARATORS = (";", "\t", ",")
+
 
 def delimited_rows(path: Path, delimiter: str = ",") -> Iterator[tuple[str, dict[str, str]]]:
     """The rows of a file with their places, by the names of its header. Raises InputError."""
@@ -15,6 +17,9 @@ def delimited_rows(path: Path, delimiter: str = ",") -> Iterator[tuple[str, dict
             names = list(rows.fieldnames or [])
             if repeated := [name for name in names if names.count(name) > 1]:
                 raise InputError(f"{path}: the column {repeated[0]!r} is given twice")
+            others = [mark for mark in SEPARATORS if mark != delimiter and mark in "".join(names)]
+            if len(names) == 1 and others:
+                raise InputError(f"{path}: {others[0]!r} separates its columns; {delimiter!r} is expected (.tsv: a tab)")
             for number, row in enumerate(rows, 1):
                 if None in row or None in row.values():
                     raise InputError(f"{path}, row {number}: as many fields as the header has, {len(names)}, are expected")

@@ -124,6 +124,9 @@ class Model(Options):
             config = json.loads(path.read_text(encoding="utf-8"))
             text: dict[str, Any] = next((config[name] for name in TEXT_CONFIGS if name in config), config)
             return int(next(text[name] for name in BLOCK_COUNTS if name in text))
+        except FileNotFoundError as error:
+            message = f"model {self.name}: {path} is not there; source is a folder with a checkpoint, a GGUF file, or a hub id"
+            raise InputError(message) from error
         except (OSError, ValueError, StopIteration, TypeError, AttributeError) as error:
             names = ", ".join(BLOCK_COUNTS)
             raise InputError(f"model {self.name}: {path} names no {names}; give blocks in the study") from error

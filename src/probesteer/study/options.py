@@ -22,6 +22,21 @@ MOST_ALPHAS, MOST_LISTED = 20_000, 10_000  # more is a slip of the pen; a grid i
 
 T = TypeVar("T", bound=Hashable)
 
+EXPECTED = {  # by the type of a problem, where pydantic's own words are those of Python
+    "list_type": "a list is expected, in brackets",
+    "dict_type": "a mapping is expected",
+    "model_type": "a mapping of options is expected",
+    "int_parsing": "a whole number is expected",
+    "int_type": "a whole number is expected",
+    "int_from_float": "a whole number is expected",
+    "float_parsing": "a number is expected",
+    "float_type": "a number is expected",
+    "bool_parsing": "true or false is expected",
+    "bool_type": "true or false is expected",
+    "string_too_short": "text is expected, and there is none",
+    "string_type": "text is expected; put a number in quotes",
+}
+
 
 class Options(BaseModel):
     """Base of every section: unknown keys are errors, values do not change."""
@@ -114,17 +129,23 @@ Blocks = Annotated[
 
 
 def first_problem(error: ValidationError, model: type[BaseModel], thing: str = "key") -> tuple[str, str]:
-    """Where the first problem with the mapping of a `model` is, and what it is, with (and how many more) if there are some."""
+    """Where the first problem with the mapping of a `model` is, and what it is, with (and how many more) if there are some.
+
+    A name that is not known comes before one that is missing: it is mostly that one, misspelt.
+    """
     problems = error.errors()
-    first: Any = problems[0]
-    message = {"extra_forbidden": f"unknown {thing}", "missing": f"required {thing} is missing"}.get(first["type"], "")
+    first: Any = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+    own = {"extra_forbidden": f"unknown {thing}", "missing": f"required {thing} is missing"}
+    message = own.get(first["type"], "")
     if first["type"] == "extra_forbidden":
         *within, key = map(str, first["loc"])
         known = [name for section in _sections(model, within) for name in section.model_fields]
         if near := get_close_matches(key, known, 1):
             message += f"; did you mean {near[0]}?"
     if not message:
-        message = first["msg"].removeprefix("Value error, ")
+        message = EXPECTED.get(first["type"], first["msg"].removeprefix("Value error, "))
+        if first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == NAME_PATTERN:
+            message = "letters, digits, '.', '_' and '-' are expected, a letter or a digit first"
         if first["type"] == "literal_error":
             near = get_close_matches(str(first["input"]), re.findall("'([^']*)'", first["ctx"]["expected"]), 1)
             message += f"; did you mean {near[0]}?" if near else ""
