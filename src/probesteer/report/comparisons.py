@@ -10,6 +10,7 @@ from probesteer.compare.emergence import emergence
 from probesteer.compare.foretold import foretold, points
 from probesteer.compare.independence import spill_over
 from probesteer.compare.readings import read_readings
+from probesteer.compare.scale import scale, scaling
 from probesteer.compare.verdicts import judged
 from probesteer.report.evidence import parts_of, together
 from probesteer.study.experiment import Study
@@ -33,8 +34,12 @@ def comparisons(study: Study, tables: Mapping[str, pd.DataFrame]) -> dict[str, p
         moved = spill_over(tables["points"], study.concept, study.control_concept)
         independent = independent.merge(moved, on=["model", "layer", "what"], how="left")
     control = independent[independent["what"] == study.control_concept] if len(independent) else None
+    found = [tables[name] for name in ("models", "council", "trends", "doses", "forecast")]
+    sizes = scale(*found, study.alpha_unit)
     return {
         "agreement": agreed,
+        "scale": sizes,
+        "scaling": scaling(sizes),
         "emergence": emergence(tables["detection"], tables["details"], blocks, control),
         "foretold": foretold(points(*(tables[name] for name in ("trends", "forecast", "detection", "doses")))),
         "independence": independent,
