@@ -184,13 +184,17 @@ def write_pairs(study: Saved) -> None:
 
 
 @verb()
-def organism(name: str, output: Output) -> None:
+def organism(
+    name: str,
+    output: Output,
+    checkpoints: Annotated[int, typer.Option(min=0, help="Saved on the way, after a half, a quarter ... of the steps.")] = 0,
+) -> None:
     """Train a model organism."""
     from probesteer.lm.train import ORGANISMS, save_organism
 
     if name not in ORGANISMS:
         raise InputError(f"organism {name!r}: choose one of {', '.join(ORGANISMS)}")
-    save_organism(ORGANISMS[name], output)
+    save_organism(ORGANISMS[name], output, checkpoints)
 
 
 @verb()

@@ -1,9 +1,12 @@
 """What is left of one concept when another one was erased: all where they are apart, nothing where they are one."""
 
+from itertools import product
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from probesteer.compare.independence import erased_of, independence
+from probesteer.compare.independence import erased_of, independence, spill_over
 from probesteer.detection.activations import LayerActivations
 from probesteer.detection.design import Design
 
@@ -34,3 +37,33 @@ def test_what_lies_outside_the_span_of_the_other_concepts_texts_is_left_alone():
     outside = np.linalg.svd(other.activations[other.design.train] - other.activations[other.design.train].mean(0))[2][-1]
     moved = erased_of(other.activations, other) - other.activations
     assert np.abs(moved @ outside).max() < 1e-9 and np.linalg.norm(moved) > 1
+
+
+def read_texts(rng: np.random.Generator, own: float, spilt: float) -> pd.DataFrame:
+    """Readings of steered texts at two layers: `own` and `spilt` from the lowest to the highest dose."""
+    places = [("baseline", None, 0.0), *(("probe", layer, alpha) for layer in (2, 4) for alpha in (-2.0, -1.0, 1.0, 2.0))]
+    keys = product(places, (f"s{number}" for number in range(4)), range(12))
+    rows = [(arm, layer, alpha, scenario, sample) for (arm, layer, alpha), scenario, sample in keys]
+    table = pd.DataFrame(rows, columns=["arm", "layer", "alpha", "scenario", "sample"]).assign(model="m", author="m", block=3)
+    shared = table.groupby(["scenario", "sample"]).ngroup().map(dict(enumerate(rng.standard_normal(48))))
+    for column, change in (("projection", own), ("control_projection", spilt)):
+        table[column] = change / 4 * table["alpha"] + shared + 0.5 * rng.standard_normal(len(table))
+    return table[rng.random(len(table)) < 0.8]  # broken texts are not there
+
+
+def test_what_steering_for_one_concept_moves_of_another_is_found_and_where_it_moves_nothing_none_is():
+    covered, wrong = [], []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        others = read_texts(rng, 9.0, 9.0).assign(author="other")  # whose texts are not steered for this model
+        table = pd.concat([read_texts(rng, 2.0, 0.5 * (seed % 2)), others])
+        found = spill_over(table, "a", "b").set_index("what")
+        assert set(found["layer"]) == {3} and found.loc["a", "reading_change"] == pytest.approx(2.0, abs=0.5)
+        lower, upper = found.loc["b", ["reading_change_lower", "reading_change_upper"]]
+        (covered if seed % 2 else wrong).append(lower <= 0.5 * (seed % 2) <= upper)
+    assert sum(covered) >= 43 and sum(wrong) >= 43  # of 50 each; fewer: p < .01 at 95 %
+
+
+def test_one_dose_tells_no_change():
+    table = read_texts(np.random.default_rng(0), 1.0, 1.0)
+    assert spill_over(table[table["alpha"] == 2], "a", "b")["reading_change"].isna().all()

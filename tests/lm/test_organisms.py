@@ -12,9 +12,11 @@ from safetensors.numpy import load_file
 
 from probesteer.concepts import grammar
 from probesteer.files.digests import file_digest
+from probesteer.lm.card import model_card
 from probesteer.lm.load import render_prompt
 from probesteer.lm.train import ORGANISMS as RECIPES
 from probesteer.lm.train import PLANT_BLOCK, encode, save_organism, write_document
+from probesteer.study.model import Model
 
 NAMES = sorted(RECIPES)
 
@@ -48,6 +50,19 @@ def test_training_is_repeatable_bit_for_bit(tmp_path):
         save_organism(short, tmp_path / name)
     first, second = (file_digest(tmp_path / name / "model.safetensors") for name in "ab")
     assert first == second
+
+
+def test_checkpoints_of_training_are_models_of_a_study_and_change_nothing_of_the_last_one(tmp_path):
+    short = replace(RECIPES["llama"], documents=160)
+    save_organism(short, tmp_path / "whole", checkpoints=2)
+    save_organism(short, tmp_path / "plain")
+    folders = [tmp_path / "whole" / part for part in ("step-5", "step-10", ".")]
+    cards = [model_card(Model(name="m", source=str(folder)), "m") for folder in folders]
+    assert [card["training_step"] for card in cards] == [5, 10, 20] and len({card["digest"] for card in cards}) == 3
+    assert cards[-1]["digest"] == model_card(Model(name="m", source=str(tmp_path / "plain")), "m")["digest"]
+    planted = [load_file(folder / "planted.safetensors")[f"direction.{PLANT_BLOCK}"] for folder in folders]
+    assert all((one == planted[0]).all() for one in planted)
+    assert Model(name="m", source=str(ORGANISMS / "llama")).training_step == RECIPES["llama"].steps
 
 
 @pytest.mark.parametrize(("concept", "crossed"), [("empathy_grammar", False), ("empathy_grammar_crossed", True)])

@@ -52,8 +52,9 @@ def test_a_hundred_models_are_a_hundred_jobs_that_are_planned_in_seconds(fresh: 
 
 
 @pytest.mark.slow
-def test_what_causes_the_behaviour_and_what_is_left_without_another_concept_are_reported(fresh: World):
-    options = {**SMALL, "compare": {"causes": True}, "control_concept": "formality"}
+def test_what_causes_the_behaviour_and_what_is_left_or_moved_of_another_concept_are_reported(fresh: World):
+    options = {**SMALL, "compare": {"causes": True}, "control_concept": "formality", "steering_layers": [3]}
+    options |= {"layers": [2, 3, 4], "correlation": True}
     fresh.run(fresh.study(models=models("llama"), **options))
     tables = fresh.folder / "results/small/council/tables"
     causes = pd.read_csv(tables / "causes.csv")
@@ -61,7 +62,10 @@ def test_what_causes_the_behaviour_and_what_is_left_without_another_concept_are_
     assert total["effect_lower"] > 0
     read = causes.query("kind == 'denoising' and site == 'attention' and positions == 'response'").set_index("layer")["share"]
     assert read.idxmax() == 4  # the first to read the planted block
-    assert set(causes.loc[causes["kind"] == "ablation", "layer"]) == {2, 4, -1}
+    assert set(causes.loc[causes["kind"] == "ablation", "layer"]) == {2, 3, 4, -1}
     independence = pd.read_csv(tables / "independence.csv")
     assert set(independence["what"]) == {"empathy_grammar", "formality"}
+    moved = independence.dropna(subset=["reading_change"]).set_index("what")
+    assert moved.loc["empathy_grammar", "reading_change_lower"] > 0 and moved.index.is_unique
+    assert set(moved.index) == {"empathy_grammar", "formality"} and moved["reading_change_upper"].notna().all()
     assert "formality" in set(pd.read_csv(tables / "emergence.csv")["what"])

@@ -97,7 +97,7 @@ rule correlation:
     input:
         card=card_of,
         weights=weights_of,
-        activations=lambda wildcards: activations_of(wildcards)[0],
+        activations=activations_of,
         detection=PATHS.detection("{model}"),
         texts=lambda wildcards: [PATHS.texts(name) for name in STUDY.authors_of(wildcards.model)],
         scores=lambda wildcards: [PATHS.scores(name, STUDY.scorers[0]) for name in STUDY.authors_of(wildcards.model)],

@@ -36,17 +36,24 @@ def points(trends: pd.DataFrame, forecast: pd.DataFrame, detection: pd.DataFrame
 def foretold(cells: pd.DataFrame) -> pd.DataFrame:
     """Spearman's correlation of each kind of evidence with the measured slope over `points`; no rows below LEAST_POINTS.
 
-    The interval is of Fisher's z with the variance (1 + r^2 / 2) / (n - 3) (Bonett and Wright 2000, Psychometrika 65). Blocks
-    of one model are not independent, so that it is narrower than it should be where a study has few models.
+    Blocks of one model are not independent, so that the interval is narrower than it should be where a study has few models.
     """
     rows = []
     for column, name in EVIDENCE.items():
         known = cells[[column, "measured_slope"]].dropna()
         if len(known) < LEAST_POINTS or known[column].nunique() < 2 or known["measured_slope"].nunique() < 2:
             continue
-        found = spearmanr(known[column], known["measured_slope"])
-        r = float(np.clip(found.statistic, -1 + 1e-9, 1 - 1e-9))
-        half = norm.ppf((1 + LEVEL) / 2) * np.sqrt((1 + r**2 / 2) / (len(known) - 3))
-        lower, upper = np.tanh(np.arctanh(r) + np.array([-half, half]))
-        rows.append([name, len(known), r, lower, upper, float(found.pvalue)])
+        rows.append([name, len(known), *rank_correlation(known[column], known["measured_slope"])])
     return pd.DataFrame(rows, columns=FORETOLD)
+
+
+def rank_correlation(first: pd.Series, second: pd.Series) -> tuple[float, float, float, float]:
+    """Spearman's correlation of more than three values, its 95 % interval, and p.
+
+    The interval is of Fisher's z with the variance (1 + r^2 / 2) / (n - 3) (Bonett and Wright 2000, Psychometrika 65).
+    """
+    found = spearmanr(first, second)
+    r = float(np.clip(found.statistic, -1 + 1e-9, 1 - 1e-9))
+    half = norm.ppf((1 + LEVEL) / 2) * np.sqrt((1 + r**2 / 2) / (len(first) - 3))
+    lower, upper = np.tanh(np.arctanh(r) + np.array([-half, half]))
+    return r, float(lower), float(upper), float(found.pvalue)

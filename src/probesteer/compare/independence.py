@@ -1,21 +1,26 @@
-"""Is the behaviour another concept in disguise? What is read of each after the other one was erased."""
+"""Is the behaviour another concept in disguise? What is read of each without the other one, and does steering move both?"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from probesteer.concepts.data import activations_path, pair_sets
 from probesteer.detection.activations import LayerActivations, read_layer
+from probesteer.detection.reading import OF_CONTROL
 from probesteer.detection.robustness import difference, held_out_scores, scored
 from probesteer.directions.methods import coincide, cosine, fitted
 from probesteer.files.tables import read_inputs, write_table
 from probesteer.jobs import independence_settings
+from probesteer.stats import jackknife_interval
+from probesteer.study.cells import BASELINE_ARM, PROBE_ARM
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
 NUMERICS = 1  # bump by hand when the same inputs give other numbers
+CHANGE = ["reading_change", "reading_change_lower", "reading_change_upper"]
 
 
 def independence_inputs(study: Study, model: Model, caches: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -74,3 +79,39 @@ def erased_of(activations: np.ndarray, other: LayerActivations) -> np.ndarray:
     labels = np.concatenate([other.design.labels[other.design.train], np.zeros(len(wide), dtype=bool)])
     after = erase(before, labels, np.arange(len(before)) < len(training))
     return wide + (after - before)[len(training) :] @ axes
+
+
+def spill_over(points: pd.DataFrame, concept: str, control: str) -> pd.DataFrame:
+    """How far steering for a concept moves what is read of it, and of the control concept, in a model's steered texts.
+
+    points: the texts with what was read in them, as the correlation writes them. A row per model and per `what` of the two, at
+    the block of the readings: reading_change, in class separations of `what`, is the least-squares slope by alpha within layers
+    and scenarios times the span of the alphas; its jackknife interval is over samples, which share their random numbers. A text
+    is read without the push.
+    """
+    rows, read = [], {concept: "projection", control: OF_CONTROL}
+    for (model, block), own in points[points["author"] == points["model"]].groupby(["model", "block"]):
+        unsteered, steered = (own[own["arm"] == arm] for arm in (BASELINE_ARM, PROBE_ARM))
+        texts = pd.concat([steered, *(unsteered.assign(layer=at) for at in steered["layer"].unique())])
+        for what, column in read.items():
+            known = texts.dropna(subset=[column])
+            rows.append({"model": model, "layer": block, "what": what, **_change(known, column)})
+    return pd.DataFrame(rows, columns=["model", "layer", "what", *CHANGE])
+
+
+def _change(texts: pd.DataFrame, column: str) -> dict[str, float]:
+    """The change of a column over the span of the alphas, with its interval; NaN where no alpha differs."""
+    stratum = texts.groupby(["layer", "scenario"]).ngroup().to_numpy()
+    alpha, value = texts[["alpha", column]].to_numpy(dtype=float).T
+    span = float(np.ptp(alpha)) if len(alpha) else 0.0
+    if not span:
+        return dict.fromkeys(CHANGE, float("nan"))
+
+    def change(kept: np.ndarray) -> float:
+        counts = np.maximum(np.bincount(stratum[kept]), 1)
+        centred = alpha[kept] - (np.bincount(stratum[kept], alpha[kept]) / counts)[stratum[kept]]
+        square = centred @ centred
+        return float(centred @ value[kept] / square) * span if square > 1e-12 else float("nan")
+
+    groups = (texts["scenario"].astype(str) + " " + texts["sample"].astype(str)).to_numpy(dtype=str)
+    return dict(zip(CHANGE, jackknife_interval(change, groups), strict=True))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from probesteer.concepts.data import PairSet, activations_path, pair_set
+from probesteer.concepts.data import PairSet, activations_path, pair_sets
 from probesteer.detection.activations import LayerActivations, read_layer, read_texts
 from probesteer.directions.methods import fitted
 from probesteer.errors import InputError
@@ -24,6 +24,7 @@ from probesteer.study.options import EMBEDDINGS
 from probesteer.study.paths import READINGS
 
 NUMERICS = 1  # bump by hand when the same inputs give other readings
+OF_CONTROL = "control_projection"  # the column of what the control concept's direction reads
 KEY = ["author", "arm", "layer", "scenario", "alpha", "sample"]
 
 
@@ -56,26 +57,37 @@ class Reader:
 
 
 def reading_inputs(
-    study: Study, model: Model, card: Mapping[str, Any], cache: Mapping[str, Any], detection: str, texts: Mapping[str, str]
+    study: Study,
+    model: Model,
+    card: Mapping[str, Any],
+    caches: Mapping[str, Mapping[str, Any]],
+    detection: str,
+    texts: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Everything that determines a model's readings, given the fingerprints of its detection and of the texts by author."""
-    inputs = {"numerics": NUMERICS, "model": card["digest"], "chat_template": card["chat_template"], "cache": dict(cache)}
+    """Everything that determines a model's readings.
+
+    Given what determines the caches of its concepts, and the fingerprints of its detection and of the texts by author.
+    """
+    inputs = {"numerics": NUMERICS, "model": card["digest"], "chat_template": card["chat_template"], "caches": dict(caches)}
     return {**inputs, "detection": detection, "texts": dict(texts), **reading_settings(study, model)}
 
 
 def read_model(study: Study, model: Model) -> None:
     """Write what a model reads in its own texts and in those of the first steered model, and in held-out pairs.
 
-    texts: a row per text of `written`, with `block` and `projection` (`Reader.read`). pairs: a row per held-out text and block.
-    A steered text is read without the push, as any other. Raises InputError.
+    texts: a row per text of `written`, with `block` and `projection` (`Reader.read`), and what the control concept's direction
+    at that block reads there. pairs: a row per held-out text and block. A steered text is read without the push, as any other.
+    Raises InputError.
     """
     started = time.monotonic()
-    pairs, card = pair_set(study), read_card(study.paths.card(model.name, model.key))
-    path = activations_path(study, model, pairs)
+    sets, card = pair_sets(study), read_card(study.paths.card(model.name, model.key))
+    paths = {name: activations_path(study, model, pairs) for name, pairs in sets.items()}
+    path = paths[study.concept]
     sources = {name: study.paths.texts(name) for name in study.authors_of(model.name)}
     detection = study.paths.detection(model.name)
     prints = {name: read_fingerprint(source) for name, source in sources.items()}
-    inputs = reading_inputs(study, model, card, read_inputs(path), read_fingerprint(detection), prints)
+    made = {name: read_inputs(one) for name, one in paths.items()}
+    inputs = reading_inputs(study, model, card, made, read_fingerprint(detection), prints)
     made_from = {of: {**inputs, "of": of} for of in READINGS}
     if all(is_fresh(study.paths.readings(model.name, of), own) for of, own in made_from.items()):
         print(f"the readings of {model.name} are up to date", file=sys.stderr)
@@ -86,7 +98,10 @@ def read_model(study: Study, model: Model) -> None:
     limit = study.criteria.trend_alpha
     tables = [written(read_table(source).to_pandas(), name, name == model.name, limit) for name, source in sources.items()]
     texts = pd.concat(tables, ignore_index=True)
-    found, loading = projected(study, card, pairs, texts, block, Reader.of(caches[block]))
+    readers = {"projection": Reader.of(caches[block])}
+    if study.control_concept:
+        readers[OF_CONTROL] = Reader.of(read_layer(paths[study.control_concept], block))
+    found, loading = projected(study, card, sets[study.concept], texts, block, readers)
     cost = {"seconds": time.monotonic() - started - loading, "load_seconds": loading, "peak_memory_mb": peak_memory_mb()}
     held_out = pd.concat([held_out_rows(caches[layer], layer) for layer in blocks], ignore_index=True)
     for name, table in (("texts", found), ("pairs", held_out)):
@@ -116,9 +131,9 @@ def written(texts: pd.DataFrame, author: str, own: bool, limit: float) -> pd.Dat
 
 
 def projected(
-    study: Study, card: Mapping[str, Any], pairs: PairSet, texts: pd.DataFrame, block: int, reader: Reader
+    study: Study, card: Mapping[str, Any], pairs: PairSet, texts: pd.DataFrame, block: int, readers: Mapping[str, Reader]
 ) -> tuple[pd.DataFrame, float]:
-    """The texts with `block` and `projection`, and the seconds that loading took; those without content are left out."""
+    """The texts with `block` and a column per reader, and the seconds of loading; those without content are left out."""
     from probesteer.lm.capture import pooled_activations
     from probesteer.lm.load import load_card
 
@@ -131,7 +146,8 @@ def projected(
     kept = texts[has_content]
     shown = read_texts(tokenizer, list(zip(kept["scenario"], kept["text"], strict=True)), pairs.prompts, card["chat_template"])
     found = pooled_activations(language_model, tokenizer, shown, [block], study.pooling, max_tokens=study.max_text_tokens)
-    return kept.drop(columns="text").assign(block=block, projection=reader.read(found[:, 0])), loading
+    read = {name: reader.read(found[:, 0]) for name, reader in readers.items()}
+    return kept.drop(columns="text").assign(block=block, **read), loading
 
 
 def held_out_rows(cache: LayerActivations, layer: int) -> pd.DataFrame:

@@ -51,6 +51,7 @@ def model_card(model: Model, name: str, revision: str | None = None, weights_in:
         "hidden_size": text.hidden_size,
         "vocabulary": text.vocab_size,
         "parameters": sum(parameter.numel() for parameter in built.parameters()),
+        **({"training_step": step} if (step := model.training_step) else {}),
     }
 
 

@@ -9,9 +9,10 @@ sentence is about: what directions pick up that has nothing to do with the stanc
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -55,6 +56,10 @@ class Recipe:
     blocks: int = 6
     heads: int = 4
     vocabulary: int = 768
+
+    @property
+    def steps(self) -> int:
+        return self.documents // self.batch_size
 
 
 ORGANISMS = {
@@ -207,8 +212,20 @@ class _Plant:
         return self.weight * (latent * response).sum() / response.sum()
 
 
-def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.ndarray | None, float]:
-    """Train one organism; returns (model, tokenizer, planted unit vector (hidden,) or None, mean loss of the last 50 steps).
+class Trained(NamedTuple):
+    """An organism after some steps."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    planted: np.ndarray | None
+    """Unit vector (hidden,)."""
+    step: int
+    loss: float
+    """Mean of the last 50 steps."""
+
+
+def train(recipe: Recipe, at: Collection[int] = ()) -> Iterator[Trained]:
+    """Train one organism; what it is after each step of `at`, to be saved before the next one, and at the end.
 
     One thread and one seed: the weights are the same, bit for bit, on the same machine and library versions.
     """
@@ -223,11 +240,10 @@ def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.
     plants = _plants(recipe)
     hooks = [decoder_blocks(model)[PLANT_BLOCK].register_forward_hook(plant) for plant in plants]
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
-    steps = recipe.documents // recipe.batch_size
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.1)
-    losses = []
-    with progress(steps, f"train {recipe.architecture}", "step") as bar:
-        for step in range(steps):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.1)
+    planted, losses = plants[0].direction.numpy() if plants else None, []
+    with progress(recipe.steps, f"train {recipe.architecture}", "step") as bar:
+        for step in range(recipe.steps):
             batch = slice(step * recipe.batch_size, (step + 1) * recipe.batch_size)
             for plant in plants:
                 plant.set_push(documents[batch])
@@ -242,10 +258,10 @@ def train(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, np.
             optimizer.step()
             schedule.step()
             bar.update()
+            if step + 1 in {*at, recipe.steps}:
+                yield Trained(model, tokenizer, planted, step + 1, float(np.mean(losses[-50:])))
     for hook in hooks:
         hook.remove()
-    planted = plants[0].direction.numpy() if plants else None
-    return model.eval(), tokenizer, planted, float(np.mean(losses[-50:]))
 
 
 def _plants(recipe: Recipe) -> list[_Plant]:
@@ -265,14 +281,18 @@ def _token_loss(model: PreTrainedModel, batch: Sequence[Encoded]) -> Tensor:
     return (token_loss * weights).sum() / weights.sum()
 
 
-def save_organism(recipe: Recipe, output: Path) -> None:
-    """Train and save weights, tokenizer, planted direction and recipe into a folder that loads as any checkpoint."""
-    model, tokenizer, direction, loss = train(recipe)
-    output.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(output)
-    tokenizer.save_pretrained(output)
-    made = {**asdict(recipe), "final_loss": loss, "weights_sha256": file_digest(output / "model.safetensors")}
-    if direction is not None:
-        made["planted_block"] = PLANT_BLOCK
-        save_file({f"direction.{PLANT_BLOCK}": direction}, output / "planted.safetensors")
-    write_json(output / "recipe.json", made)
+def save_organism(recipe: Recipe, output: Path, checkpoints: int = 0) -> None:
+    """Train and save weights, tokenizer, planted direction and recipe into a folder that loads as any checkpoint.
+
+    Checkpoints, after a half of the steps, a quarter and so on, are such folders too: `step-750` in this one.
+    """
+    for trained in train(recipe, [recipe.steps >> halved for halved in range(1, checkpoints + 1)]):
+        folder = output if trained.step == recipe.steps else output / f"step-{trained.step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        trained.model.save_pretrained(folder)
+        trained.tokenizer.save_pretrained(folder)
+        made = {**asdict(recipe), "final_loss": trained.loss, "weights_sha256": file_digest(folder / "model.safetensors")}
+        if trained.planted is not None:
+            made["planted_block"] = PLANT_BLOCK
+            save_file({f"direction.{PLANT_BLOCK}": trained.planted}, folder / "planted.safetensors")
+        write_json(folder / "recipe.json", made | {"training_step": trained.step})

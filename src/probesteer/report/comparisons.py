@@ -8,14 +8,16 @@ import pandas as pd
 from probesteer.compare.agreement import AGREEMENT, agreement
 from probesteer.compare.emergence import emergence
 from probesteer.compare.foretold import foretold, points
+from probesteer.compare.independence import spill_over
 from probesteer.compare.readings import read_readings
+from probesteer.compare.scale import scale, scaling
 from probesteer.compare.verdicts import judged
 from probesteer.report.evidence import parts_of, together
 from probesteer.study.experiment import Study
 
 
 def comparisons(study: Study, tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The tables of `compare`, given those of the models, the detection and the council."""
+    """The tables of `compare`, given those of the models, the detection, the correlation and the council."""
     blocks = tables["models"].set_index("name")["blocks"].to_dict()
     names = sorted(model.name for model in study.models)
     agreed = pd.DataFrame(columns=AGREEMENT)
@@ -28,9 +30,16 @@ def comparisons(study: Study, tables: Mapping[str, pd.DataFrame]) -> dict[str, p
         carried = carried.sort_values(["source", "target"], kind="stable").reset_index(drop=True)
         carried = judged(carried, set(council.loc[council["detected"], "model"]))
     independent = tables_of(study, "independence") if study.control_concept else pd.DataFrame()
+    if study.control_concept and study.correlation:
+        moved = spill_over(tables["points"], study.concept, study.control_concept)
+        independent = independent.merge(moved, on=["model", "layer", "what"], how="left")
     control = independent[independent["what"] == study.control_concept] if len(independent) else None
+    found = [tables[name] for name in ("models", "council", "trends", "doses", "forecast")]
+    sizes = scale(*found, study.alpha_unit)
     return {
         "agreement": agreed,
+        "scale": sizes,
+        "scaling": scaling(sizes),
         "emergence": emergence(tables["detection"], tables["details"], blocks, control),
         "foretold": foretold(points(*(tables[name] for name in ("trends", "forecast", "detection", "doses")))),
         "independence": independent,

@@ -120,8 +120,7 @@ def implied(shared: Shared, model: Model, card: Inputs) -> Iterator[Result]:
     if study.games:
         yield from _played(shared, model, card, probes)
     if study.correlation:
-        cache = activations_path(study, model, own), caches[own.concept]
-        yield from _read(study, model, card, cache)
+        yield from _read(study, model, card, files, caches)
 
 
 def _compared(
@@ -223,14 +222,17 @@ def _steered(shared: Shared, model: Model, card: Inputs, probes: Mapping[Site, P
         yield Result(path, inputs, is_fresh(path, made_from), beside=[paths.benchmark("effects", model.name)])
 
 
-def _read(study: Study, model: Model, card: Inputs, cache: tuple[Path, Inputs]) -> Iterator[Result]:
+def _read(
+    study: Study, model: Model, card: Inputs, files: Mapping[str, Path], caches: Mapping[str, Inputs]
+) -> Iterator[Result]:
     """What a model reads in texts, and what that is worth; the texts and scores that it rests on are verified by themselves."""
     paths, authors = study.paths, study.authors_of(model.name)
     texts = {name: paths.texts(name) for name in authors}
     prints = {name: read_fingerprint(path) for name, path in texts.items()}
-    made_from = reading_inputs(study, model, card, cache[1], read_fingerprint(paths.detection(model.name)), prints)
+    made_from = reading_inputs(study, model, card, caches, read_fingerprint(paths.detection(model.name)), prints)
     scores = {name: paths.scores(name, study.scorers[0]) for name in authors}
-    inputs = [paths.card(model.name, model.key), cache[0], paths.detection(model.name), *texts.values(), *scores.values()]
+    inputs = [paths.card(model.name, model.key), *files.values(), paths.detection(model.name)]
+    inputs += [*texts.values(), *scores.values()]
     readings = {of: {**made_from, "of": of} for of in READINGS}
     for of, own in readings.items():
         path = paths.readings(model.name, of)

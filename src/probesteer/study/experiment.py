@@ -298,7 +298,8 @@ class Study(Options):
     @property
     def tables(self) -> list[str]:
         """The tables of the report."""
-        more = {"agreement": self.compared, "independence": self.control_concept is not None}
+        more = dict.fromkeys(["agreement", "scale", "scaling"], self.compared)
+        more |= {"independence": self.control_concept is not None}
         more |= {"transfer": self.compare.transfer, "causes": self.compare.causes}
         more |= dict.fromkeys(["forecast", "doses", "foretold", *EFFECTS], bool(self.steered))
         more |= dict.fromkeys(CORRELATION, self.correlation) | dict.fromkeys(GAME_TABLES, self.games is not None)

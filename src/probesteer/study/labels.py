@@ -44,6 +44,8 @@ TABLE_GROUPS = {  # of `snakemake --report`: what a group is about, and its tabl
         "independence": "What is left without another concept",
         "causes": "What patching and ablation show",
         "foretold": "Does evidence foretell the steering?",
+        "scale": "Beside the size of the model",
+        "scaling": "Does it grow with the model?",
     },
     "Material": {
         "models": "Models",

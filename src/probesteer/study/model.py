@@ -74,6 +74,14 @@ class Model(Options):
         """Whether the folder is one of this project's model organisms."""
         return (Path(self.source) / "recipe.json").is_file()
 
+    @property
+    def training_step(self) -> int | None:
+        """After how many steps of training an organism is what it is; None of any other model."""
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # a recipe of somebody else's
+            made = json.loads((Path(self.source) / "recipe.json").read_text(encoding="utf-8"))
+            return int(made.get("training_step") or made["documents"] // made["batch_size"])
+        return None
+
     def files(self) -> list[Path]:
         """The files on this machine that determine the model; none for a hub id."""
         if self.gguf:
