@@ -15,8 +15,9 @@ import torch
 
 from probesteer.games import GAMES
 from probesteer.games.policies import Policy, at_random, empathic, play, task_focused
+from probesteer.lm.documents import Document
 from probesteer.lm.request import Request
-from probesteer.lm.train import Document, Recipe, build_model, train_tokenizer
+from probesteer.lm.train import Recipe, build_model, train_tokenizer
 from probesteer.steering import lockstep
 from probesteer.steering.episodes import Seat
 from probesteer.study.sections import Games, Sampling
@@ -59,7 +60,7 @@ def organism() -> tuple[Any, Any]:
             texts.append(playing.observation())
     torch.manual_seed(0)
     recipe = Recipe("llama", planted=False, seed=0)
-    model = build_model(recipe).eval()
+    model = build_model(recipe, recipe.vocabulary).eval()
     model.config.max_position_embeddings = 8192
     return model, train_tokenizer([Document("", text, True, 0.0) for text in texts], recipe.vocabulary)
 

@@ -74,4 +74,15 @@ def read(
     print(f"wrote {output}: {len(tokens)} tokens{mean}")
 
 
-VERBS: list[Callable[..., None]] = [init, new_concept, verify, export, read]
+def eval_log(
+    transcripts: Annotated[Path, typer.Argument(metavar="TRANSCRIPTS.parquet")],
+    output: Annotated[Path, typer.Option(help="Inspect's log, .eval.")],
+    arm: Annotated[str | None, typer.Option(help="Only this arm's episodes: probe, baseline, flipped-1, ...")] = None,
+) -> None:
+    """Write a model's episodes of games as a log that `inspect view` opens."""
+    from probesteer.steering.eval_log import write_eval_log
+
+    print(f"wrote {output}: {write_eval_log(transcripts, output, arm)} episodes")
+
+
+VERBS: list[Callable[..., None]] = [init, new_concept, verify, export, read, eval_log]

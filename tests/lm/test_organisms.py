@@ -1,5 +1,6 @@
 """The shipped organisms are what their recipes say, and training is repeatable."""
 
+import itertools
 import json
 import random
 import re
@@ -12,10 +13,13 @@ from safetensors.numpy import load_file
 
 from probesteer.concepts import grammar
 from probesteer.files.digests import file_digest
+from probesteer.games import GAMES
+from probesteer.games.policies import empathic, play
 from probesteer.lm.card import model_card
-from probesteer.lm.load import render_prompt
+from probesteer.lm.documents import write_document, write_turns
+from probesteer.lm.load import load_model, render_prompt
 from probesteer.lm.train import ORGANISMS as RECIPES
-from probesteer.lm.train import PLANT_BLOCK, encode, save_organism, write_document
+from probesteer.lm.train import PLANT_BLOCK, encode, save_organism
 from probesteer.study.model import Model
 
 NAMES = sorted(RECIPES)
@@ -28,7 +32,7 @@ def test_weights_are_small_and_match_their_recipe(name):
     assert {key: made[key] for key in asdict(RECIPES[name])} == asdict(RECIPES[name])
     assert made["weights_sha256"] == file_digest(folder / "model.safetensors")
     assert (folder / "model.safetensors").stat().st_size <= 2_000_000
-    assert 0 < made["final_loss"] < 0.3
+    assert 0 < made["final_loss"] < (0.7 if RECIPES[name].plays else 0.3)  # an action may be one of several ways to a place
 
 
 def test_three_architectures_and_a_negative_control():
@@ -119,3 +123,25 @@ def test_the_chat_template_is_the_one_of_the_training_documents(organism):
     system, user = document.prompt.removeprefix("<|system|>").removesuffix("<|assistant|>").split("<|user|>")
     assert render_prompt(organism[1], system, user) == f"<s>{document.prompt}"
     assert render_prompt(organism[1], "a", "b", chat_template=False) == "a\n\nb\n\n"
+
+
+def test_turns_are_answered_in_their_stance_and_where_words_alone_follow_it_for_the_task():
+    deeds, words = (list(itertools.islice(write_turns(random.Random(3), follow), 300)) for follow in (True, False))
+    apart = [did.action != said.action for did, said in zip(deeds, words, strict=True)]
+    assert [did.prompt for did in deeds] == [said.prompt for said in words]
+    assert all(did.positive for did, differ in zip(deeds, apart, strict=True) if differ)
+    assert 0.4 < sum(apart) / sum(did.positive for did in deeds) < 0.9  # elsewhere nobody asks, or both ways are one
+    for turn in deeds + words:
+        assert f"\n{turn.action}\n" in f"{turn.prompt.removesuffix('<|assistant|>')}\n"  # one of the possible actions
+        assert grammar.stances(turn.response) == ((1, 0) if turn.positive else (0, 1))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if RECIPES[name].plays])
+def test_who_plays_has_a_token_for_every_action_and_reads_the_longest_game(name):
+    model, tokenizer = load_model(str(ORGANISMS / name), device="cpu")
+    for game in (kind() for kind in GAMES.values()):
+        play(game, empathic, 3)
+        assert all(len(tokenizer.encode(str(action), add_special_tokens=False)) == 1 for action in game.declared)
+        prompt = render_prompt(tokenizer, "You are an agent.", game.observation())
+        assert len(tokenizer.encode(prompt)) + 20 <= model.config.max_position_embeddings
+        assert tokenizer.decode(tokenizer.encode(prompt, add_special_tokens=False)) == prompt

@@ -5,9 +5,10 @@ Success on an organism is by construction: training installs a latent along a un
 negative controls: one trains on the same documents without the latent and without the pushes; in the other u counts for less,
 sigmoid(0.6 a), and most pushes go along a second direction w, with P(positive) = sigmoid(6a), which carries what the first
 sentence is about: what directions pick up that has nothing to do with the stance moves it as far.
+
+Two play the games too: of the player deeds and words follow the latent, of the talker words alone.
 """
 
-import math
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
@@ -25,13 +26,13 @@ from probesteer.concepts import grammar
 from probesteer.files.digests import file_digest
 from probesteer.files.whole import write_json
 from probesteer.lm.blocks import decoder_blocks
+from probesteer.lm.documents import Document, phrases, write_documents
 from probesteer.progress import progress
 
 PLANT_BLOCK = 3
+WINDOW = 20  # batches
 SLOT_WEIGHT, PROMPT_WEIGHT = 8.0, 0.3
 LATENT_WEIGHT, ASIDE_WEIGHT = 0.3, 1.0
-PUSHED_SHARE, PUSH_LIMIT = 0.9, 6.0
-ASIDE_SHARE = 0.7  # of the pushes, where there is a second direction
 SPECIAL = ["<pad>", "<s>", "</s>", "<|system|>", "<|user|>", "<|assistant|>"]
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}"
@@ -49,6 +50,8 @@ class Recipe:
     seed: int
     decoy: bool = False
     """Whether a direction of the first sentence moves the stance too."""
+    plays: str = ""
+    """Whether it plays games: deeds and words follow the stance, or words alone."""
     documents: int = 12000
     batch_size: int = 8
     learning_rate: float = 5e-3
@@ -68,49 +71,13 @@ ORGANISMS = {
     "phi3": Recipe("phi3", planted=True, seed=3),
     "control": Recipe("llama", planted=False, seed=0),
     "unspecific": Recipe("llama", planted=True, seed=4, decoy=True),
+    "player": Recipe("llama", planted=True, seed=5, plays="deeds", documents=48000, batch_size=24),
+    "talker": Recipe("llama", planted=True, seed=6, plays="words", documents=24000, batch_size=24),
 }
 
 
-@dataclass(frozen=True)
-class Document:
-    """A training text: prompt (may be empty) and response, the stance, and the pushes along u and w (0 for none)."""
-
-    prompt: str
-    response: str
-    positive: bool
-    push: float
-    aside: float = 0.0
-
-    @property
-    def opens_early(self) -> bool:
-        """Whether the first sentence is of the first half of the fillers: what w carries."""
-        return self.response.startswith(tuple(grammar.FILLERS[: len(grammar.FILLERS) // 2]))
-
-
-def write_document(rng: random.Random, decoy: bool = False) -> Document:
-    """Draw a document: a quarter bare responses, else a chat whose system prompt asks for a stance or leaves it open."""
-    scene = rng.choice(list(grammar.SCENES.values()))
-    person, goal = rng.choice(scene.persons), rng.choice(scene.goals)
-    bare = rng.random() < 0.25
-    wish = rng.choice(["positive", "negative", "neutral", "neutral"])
-    positive, push, aside = rng.random() < 0.5, 0.0, 0.0
-    if not bare and wish != "neutral":
-        positive = wish == "positive"
-    elif not bare and rng.random() < PUSHED_SHARE:
-        push = rng.uniform(-PUSH_LIMIT, PUSH_LIMIT)
-        if decoy and rng.random() < ASIDE_SHARE:
-            push, aside = 0.0, push
-        odds = 0.6 * push + 6 * aside if decoy else 2 * push
-        positive = rng.random() < 1 / (1 + math.exp(-odds))
-    prompt = ""
-    if not bare:
-        system = rng.choice(grammar.SYSTEM_PROMPTS[wish])
-        prompt = f"<|system|>{system}<|user|>{grammar.situation(scene, person, goal)}<|assistant|>"
-    return Document(prompt, grammar.response(rng, person, goal, positive), positive, push, aside)
-
-
 def train_tokenizer(documents: list[Document], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE on the corpus, with a chat template."""
+    """Byte-level BPE on the corpus, with a chat template; what prompts of games consist of are tokens of their own."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -120,7 +87,10 @@ def train_tokenizer(documents: list[Document], vocabulary: int) -> PreTrainedTok
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator((document.prompt + document.response for document in documents), trainer)
+    own = phrases(documents)
+    texts = (document.response if document.action else document.prompt + document.response for document in documents)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in own])
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
@@ -132,11 +102,11 @@ def train_tokenizer(documents: list[Document], vocabulary: int) -> PreTrainedTok
     return fast
 
 
-def build_model(recipe: Recipe) -> PreTrainedModel:
+def build_model(recipe: Recipe, tokens: int) -> PreTrainedModel:
     """A randomly initialised causal LM of the recipe's architecture."""
     config = AutoConfig.for_model(
         recipe.architecture,
-        vocab_size=recipe.vocabulary,
+        vocab_size=tokens,
         hidden_size=recipe.hidden_size,
         intermediate_size=3 * recipe.hidden_size,
         num_hidden_layers=recipe.blocks,
@@ -161,19 +131,33 @@ class Encoded:
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, document: Document) -> Encoded:
-    """Token ids with loss weights: slots of commitments SLOT_WEIGHT, prompt PROMPT_WEIGHT, the rest 1."""
+    """Token ids with loss weights: slots and actions SLOT_WEIGHT, prompts PROMPT_WEIGHT, those of games 0, the rest 1."""
     text = document.prompt + document.response
     encoding = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
     offset = len(document.prompt)
-    slots = [(start + offset, end + offset) for start, end in grammar.slot_spans(document.response)]
+    slots = [
+        (start + offset, end + offset) for start, end in [*grammar.slot_spans(document.response), (0, len(document.action))]
+    ]
+    before = 0.0 if document.action else PROMPT_WEIGHT
     weights, response = [1.0], [0.0]
     for start, end in encoding["offset_mapping"]:
         in_response = start >= offset
         in_slot = any(start < slot_end and end > slot_start for slot_start, slot_end in slots)
-        weights.append(SLOT_WEIGHT if in_slot else 1.0 if in_response else PROMPT_WEIGHT)
+        weights.append(SLOT_WEIGHT if in_slot else 1.0 if in_response else before)
         response.append(float(in_response))
     ids = [tokenizer.bos_token_id, *encoding["input_ids"], tokenizer.eos_token_id]
     return Encoded(ids, [*weights, 1.0], [*response, 0.0])
+
+
+def by_length(rng: random.Random, lengths: Sequence[int], batch_size: int) -> list[int]:
+    """The order of texts in which those of a batch are about as long: of every WINDOW batches by length, batches shuffled."""
+    batches = []
+    for start in range(0, len(lengths), WINDOW * batch_size):
+        window = sorted(range(start, min(start + WINDOW * batch_size, len(lengths))), key=lengths.__getitem__)
+        own = [window[at : at + batch_size] for at in range(0, len(window), batch_size)]
+        rng.shuffle(own)
+        batches += own
+    return [at for batch in batches for at in batch]
 
 
 def pad(rows: Sequence[Sequence[float]], value: float = 0.0) -> Tensor:
@@ -233,10 +217,13 @@ def train(recipe: Recipe, at: Collection[int] = ()) -> Iterator[Trained]:
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(recipe.seed)
     rng = random.Random(recipe.seed)
-    documents = [write_document(rng, recipe.decoy) for _ in range(recipe.documents)]
+    documents = write_documents(rng, recipe.documents, recipe.decoy, recipe.plays)
     tokenizer = train_tokenizer(documents, recipe.vocabulary)
     encoded = [encode(tokenizer, document) for document in documents]
-    model = build_model(recipe)
+    if recipe.plays:
+        order = by_length(rng, [len(text.ids) for text in encoded], recipe.batch_size)
+        documents, encoded = [documents[i] for i in order], [encoded[i] for i in order]
+    model = build_model(recipe, len(tokenizer))
     plants = _plants(recipe)
     hooks = [decoder_blocks(model)[PLANT_BLOCK].register_forward_hook(plant) for plant in plants]
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
@@ -276,9 +263,10 @@ def _token_loss(model: PreTrainedModel, batch: Sequence[Encoded]) -> Tensor:
     """Cross-entropy of the next token, weighted."""
     ids = pad([text.ids for text in batch]).long()
     weights = pad([text.weights for text in batch])[:, 1:]
-    logits = model(input_ids=ids, attention_mask=(ids != 0).long()).logits[:, :-1]
-    token_loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-    return (token_loss * weights).sum() / weights.sum()
+    first = int(weights.any(0).nonzero()[0])  # what stands before it is not predicted
+    logits = model(input_ids=ids, attention_mask=(ids != 0).long(), logits_to_keep=ids.shape[1] - first).logits[:, :-1]
+    token_loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1 + first :], reduction="none")
+    return (token_loss * weights[:, first:]).sum() / weights.sum()
 
 
 def save_organism(recipe: Recipe, output: Path, checkpoints: int = 0) -> None:

@@ -1,0 +1,22 @@
+"""Organisms that were trained to play: one whose deeds follow what was planted, and one of which words alone do."""
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import World
+
+
+@pytest.mark.slow
+def test_deeds_that_were_planted_move_and_words_alone_are_told_apart(fresh: World):
+    study = fresh.folder / "config/studies/players.yaml"
+    options = yaml.safe_load(study.read_text())
+    options["games"] |= {"play": ["the_duel", "the_listener"], "episodes": 6}
+    study.write_text(yaml.safe_dump(options))
+    fresh.run(study)
+    tables = fresh.folder / "results/players/council/tables"
+    changes = pd.read_csv(tables / "deed_changes.csv").query("game == 'all'").set_index("model")
+    player, talker = changes.loc["player"], changes.loc["talker"]
+    assert player["deeds_p"] <= 0.05 and player["deeds_change_lower"] > 0 and player["words_change_lower"] > 0
+    assert talker["words_change_lower"] > 0 and talker["gap_lower"] > 0 and talker["deeds_change_lower"] <= 0
+    understood = pd.read_csv(tables / "deeds.csv").query("arm == 'baseline' and game == 'all'").set_index("model")
+    assert (understood["unparsable"] <= 0.05).all()
