@@ -217,13 +217,8 @@ def train(recipe: Recipe, at: Collection[int] = ()) -> Iterator[Trained]:
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(recipe.seed)
     rng = random.Random(recipe.seed)
-    documents = write_documents(rng, recipe.documents, recipe.decoy, recipe.plays)
-    tokenizer = train_tokenizer(documents, recipe.vocabulary)
-    encoded = [encode(tokenizer, document) for document in documents]
-    if recipe.plays:
-        order = by_length(rng, [len(text.ids) for text in encoded], recipe.batch_size)
-        documents, encoded = [documents[i] for i in order], [encoded[i] for i in order]
-    model = build_model(recipe, len(tokenizer))
+    documents, tokenizer, encoded = _texts(rng, recipe)
+    model = build_model(recipe, max(recipe.vocabulary, len(tokenizer)))
     plants = _plants(recipe)
     hooks = [decoder_blocks(model)[PLANT_BLOCK].register_forward_hook(plant) for plant in plants]
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
@@ -249,6 +244,17 @@ def train(recipe: Recipe, at: Collection[int] = ()) -> Iterator[Trained]:
                 yield Trained(model, tokenizer, planted, step + 1, float(np.mean(losses[-50:])))
     for hook in hooks:
         hook.remove()
+
+
+def _texts(rng: random.Random, recipe: Recipe) -> tuple[list[Document], PreTrainedTokenizerFast, list[Encoded]]:
+    """The documents in the order of training, their tokenizer, and their tokens."""
+    documents = write_documents(rng, recipe.documents, recipe.decoy, recipe.plays)
+    tokenizer = train_tokenizer(documents, recipe.vocabulary)
+    encoded = [encode(tokenizer, document) for document in documents]
+    if recipe.plays:
+        order = by_length(rng, [len(text.ids) for text in encoded], recipe.batch_size)
+        documents, encoded = [documents[i] for i in order], [encoded[i] for i in order]
+    return documents, tokenizer, encoded
 
 
 def _plants(recipe: Recipe) -> list[_Plant]:
