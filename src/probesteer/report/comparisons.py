@@ -34,8 +34,7 @@ def comparisons(study: Study, tables: Mapping[str, pd.DataFrame]) -> dict[str, p
         moved = spill_over(tables["points"], study.concept, study.control_concept)
         independent = independent.merge(moved, on=["model", "layer", "what"], how="left")
     control = independent[independent["what"] == study.control_concept] if len(independent) else None
-    found = [tables[name] for name in ("models", "council", "trends", "doses", "forecast")]
-    sizes = scale(*found, study.alpha_unit)
+    sizes = scale(tables["models"], council, tables["trends"], tables["doses"], tables["forecast"], study.alpha_unit)
     return {
         "agreement": agreed,
         "scale": sizes,
