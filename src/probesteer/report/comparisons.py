@@ -30,7 +30,7 @@ def comparisons(study: Study, tables: Mapping[str, pd.DataFrame]) -> dict[str, p
         carried = carried.sort_values(["source", "target"], kind="stable").reset_index(drop=True)
         carried = judged(carried, set(council.loc[council["detected"], "model"]))
     independent = tables_of(study, "independence") if study.control_concept else pd.DataFrame()
-    if study.control_concept and study.correlation:
+    if study.control_concept and len(tables["points"]):
         moved = spill_over(tables["points"], study.concept, study.control_concept)
         independent = independent.merge(moved, on=["model", "layer", "what"], how="left")
     control = independent[independent["what"] == study.control_concept] if len(independent) else None
