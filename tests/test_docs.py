@@ -149,7 +149,7 @@ def test_it_gives_a_verdict_and_its_direction_is_carried_away(fresh: World, monk
     (card,) = Path("results/models/smollm2-135m").glob("*.json")
     own = {"layer=15": "layer=3", "KEY.json": card.name}  # of the model that is there
     for page, (program, *arguments) in commands():
-        if page == "carry.md" and program == "probesteer":
+        if page == "carry.md" and program == "probesteer" and len(arguments) > 1:
             for name, there in own.items():
                 arguments = [argument.replace(name, there) for argument in arguments]
             assert main(arguments) == 0
