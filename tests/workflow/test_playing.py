@@ -39,16 +39,16 @@ pytestmark = pytest.mark.slow
 def gamer(tmp_path_factory) -> World:
     """A world in which a small study with games has run."""
     world = make_world(tmp_path_factory.mktemp("gamer"))
-    for name in ("player", "other"):
+    for name in ("untrained", "other"):
         add_player(world, name)
-    world.run(world.study(models=models("player"), games=GAMES))
+    world.run(world.study(models=models("untrained"), games=GAMES))
     return world
 
 
 def test_the_games_of_a_study_are_in_its_report(gamer: World):
     report = gamer.folder / "results/small/council"
     deeds, changes = (pd.read_csv(report / "tables" / f"{name}.csv") for name in ("deeds", "deed_changes"))
-    assert set(deeds["game"]) == {"all", "the_duel", "the_listener"} and set(deeds["model"]) == {"player"}
+    assert set(deeds["game"]) == {"all", "the_duel", "the_listener"} and set(deeds["model"]) == {"untrained"}
     assert {"baseline", "probe", "random-1", "flipped-1", "prompted-positive"} <= set(deeds["arm"])
     assert (deeds[deeds["game"] != "all"]["episodes"] == 2).all() and list(changes["game"]) == [
         "all",
@@ -58,27 +58,27 @@ def test_the_games_of_a_study_are_in_its_report(gamer: World):
     checks = pd.read_csv(report / "tables/checks.csv").query("check == 'words and deeds' or check == 'actions understood'")
     assert set(checks["status"]) <= {"PASS", "WARN"} and len(checks) == 2
     assert "## Games" in (report / "report.md").read_text()
-    turns = read_table(gamer.folder / "results/small/transcripts/model=player/transcripts.parquet").to_pandas()
+    turns = read_table(gamer.folder / "results/small/transcripts/model=untrained/transcripts.parquet").to_pandas()
     assert turns.groupby(["arm", "layer", "game", "variant", "alpha", "seed"], dropna=False).ngroups == 2 * 2 * (3 + 2 * 4)
     assert {"observation", "answer", "outcome", "legal", "log_p", "score"} <= set(turns)
 
 
 def test_what_was_played_stays_and_one_more_model_adds_its_own_games_alone(gamer: World):
-    assert gamer.plan(gamer.study(models=models("player"), games=GAMES)) == {}
-    more = gamer.plan(gamer.study(models=models("player", "other"), games=GAMES))
+    assert gamer.plan(gamer.study(models=models("untrained"), games=GAMES)) == {}
+    more = gamer.plan(gamer.study(models=models("untrained", "other"), games=GAMES))
     assert {rule: more.get(rule) for rule in JOBS} == JOBS and more["aggregate"] == 1 and more["baseline"] == 1
 
 
 def test_an_option_of_the_games_plays_them_again_and_nothing_else(gamer: World):
-    more = gamer.plan(gamer.study(models=models("player"), games={**GAMES, "episodes": 4}))
+    more = gamer.plan(gamer.study(models=models("untrained"), games={**GAMES, "episodes": 4}))
     assert more == {**JOBS, "aggregate": 1, "all": 1}
-    less = gamer.plan(gamer.study(models=models("player"), games={**GAMES, "play": ["the_duel"]}))
+    less = gamer.plan(gamer.study(models=models("untrained"), games={**GAMES, "play": ["the_duel"]}))
     assert less == {"transcripts": 1, "deeds": 1, "aggregate": 1, "all": 1}
-    assert set(gamer.plan(gamer.study(models=models("player")))) == {"aggregate", "all"}  # the report without games
+    assert set(gamer.plan(gamer.study(models=models("untrained")))) == {"aggregate", "all"}  # the report without games
 
 
 def test_cells_that_are_missing_are_played_and_the_others_kept(gamer: World, monkeypatch):
-    study = gamer.study(models=models("player"), games=GAMES)
+    study = gamer.study(models=models("untrained"), games=GAMES)
     root = gamer.folder / "results/small/games"
     lost = next(root.rglob("arm=probe/**/scenario=the_duel/alpha=5/cell.parquet"))
     kept = {path: path.read_bytes() for path in root.rglob("cell.parquet") if path != lost}
