@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from probesteer.concepts.concept import Concept, load_concept
 from probesteer.concepts.duplicates import near_duplicate_clusters
-from probesteer.concepts.pairs import TEST_SHARE, Pair
+from probesteer.concepts.pairs import SIDES, TEST_SHARE, Pair
 from probesteer.errors import InputError
 from probesteer.files.digests import digest
 from probesteer.files.seal import is_whole
@@ -27,7 +27,6 @@ from probesteer.study.options import GENERATOR_PATTERN
 WORKERS, CLIENT_RETRIES, TRIES, TIMEOUT = 4, 8, 4, 120.0
 MAX_TOKENS = 700  # temperature is left at the providers' default, 1
 LENGTH_RATIO = 1.15  # of the longer side to the shorter one, in words
-SIDES = ("positive", "negative")
 MARKUP = re.compile(r"[*_#`>|\[\]{}]+|^\s*(?:[-•]|\d+[.)])\s+", re.MULTILINE)
 COLUMNS = dict.fromkeys(("generator", "scenario", "side", "prompt_digest", "time", "text"), "text")
 
