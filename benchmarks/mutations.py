@@ -121,8 +121,6 @@ def _tensor(path: Path, rng: np.random.Generator) -> list[str]:
 
 
 def _csv(path: Path, rng: np.random.Generator) -> list[str]:
-    if not path.read_text().strip():  # a table without columns
-        return []
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     if table.empty:
         return []
