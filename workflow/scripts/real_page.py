@@ -28,7 +28,7 @@ CROSSED = ["within_level_auroc", "across_level_auroc", "factor_auroc", "factor_t
 def main() -> None:
     """Write the page and copy its pictures."""
     found = council("real")
-    study, tables = found["study"], found["tables"]
+    tables = found["tables"]
     models, details = tables["models"], selected_details(tables["details"], tables["council"])
     surface = tables["details"].query("metric == 'surface_auroc'")
     environment = Environment(
