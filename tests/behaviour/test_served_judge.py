@@ -43,23 +43,11 @@ def url(weights: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    serve = [
-        str(Path(sys.executable).with_name("transformers")),
-        "serve",
-        str(weights),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+    transformers = str(Path(sys.executable).with_name("transformers"))
+    serve = [transformers, "serve", str(weights), "--port", str(port), "--device", "cpu", "--dtype", "float32"]
     log = weights.with_name("server.log")
     with log.open("w") as said:
-        server = subprocess.Popen(
-            [*serve, "--device", "cpu", "--dtype", "float32"],
-            stdout=said,
-            stderr=said,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        )
+        server = subprocess.Popen(serve, stdout=said, stderr=said, env={**os.environ, "HF_HUB_OFFLINE": "1"})
         try:
             for _ in range(STARTS_WITHIN):
                 assert server.poll() is None, log.read_text()
