@@ -74,7 +74,7 @@ ORGANISMS = {
     "unspecific": Recipe("llama", planted=True, seed=4, decoy=True),
     "player": Recipe("llama", planted=True, seed=5, plays="deeds", documents=48000, batch_size=24),
     "talker": Recipe("llama", planted=True, seed=6, plays="words", documents=24000, batch_size=24),
-    "bystander": Recipe("llama", planted=False, seed=7, plays="deeds", documents=48000, batch_size=24),
+    "bystander": Recipe("llama", planted=False, seed=7, plays="deeds", documents=24000, batch_size=24),
 }
 
 
