@@ -54,28 +54,55 @@ def auroc_interval(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -
 
 
 def mean_auroc_interval(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[float, float, float]:
-    """The mean of the AUROCs of parts, each scores, labels and groups (texts,), with its 95 % interval, `area_interval`.
-
-    Two or three clusters a part say little of a variance. The interval is therefore no longer than Clopper and Pearson's of
-    as many comparisons as there are clusters in effect: a U-statistic varies no more than the mean of comparisons of which
-    each has clusters of its own (Hoeffding 1948, Annals of Mathematical Statistics 19).
-    """
+    """The mean of the AUROCs of parts, each scores, labels and groups (texts,), with its 95 % interval, `worth_interval`."""
     areas, influences = zip(*(auroc_influence(scores, labels) for scores, labels, _ in parts), strict=True)
     groups = [part for *_, part in parts]
     strata = np.repeat(np.arange(len(parts)), [len(part) for part in groups])
-    mean, together = float(np.mean(areas)), np.concatenate(groups)
-    lower, upper = area_interval(mean, np.concatenate(influences) / len(parts), together, strata)
-    least, most = clopper_pearson_interval(mean, clusters(together)[1])
-    return (mean, lower, upper) if np.isnan(lower) else (mean, max(lower, least), min(upper, most))
+    mean, influence = float(np.mean(areas)), np.concatenate(influences) / len(parts)
+    return mean, *worth_interval(mean, influence, np.concatenate(groups), strata)
 
 
-def area_interval(
-    area: float, influence: np.ndarray, groups: np.ndarray, strata: np.ndarray | None = None
+def worth_interval(
+    area: float, influence: np.ndarray, groups: np.ndarray, strata: np.ndarray, z: float = float(norm.ppf((1 + LEVEL) / 2))
 ) -> tuple[float, float]:
-    """95 % interval of an AUROC, or of the mean of those of `strata`: of its logit, with the cluster variance of its influence.
+    """95 % interval of the mean AUROC of strata (texts,) of few clusters: Wilson's on the comparisons that it is worth.
 
-    DeLong et al. 1988, Biometrics 44; clusters after Obuchowski 1997, Biometrics 53; k / (k - 1) with the k clusters in effect
-    of each stratum. The quantile is Student's with the degrees of freedom of `clusters`. An AUROC that is too near its end by
+    They are worth area (1 - area) over the variance of the mean: that of the influence between clusters, k / (k - 1) with
+    the k clusters in effect of each stratum. Two or three clusters say little of it, so it is pooled, by degrees of freedom,
+    with that of as many comparisons as there are clusters in effect, which counts for four fifths of a cluster a stratum (a
+    number found by simulation) and is its upper bound: a U-statistic varies no more than the mean of comparisons of which
+    each has clusters of its own (Hoeffding 1948, Annals of Mathematical Statistics 19). At AUROC 1 (or 0) the bound is that
+    of one lost comparison among independent pairs, or Clopper and Pearson's of one comparison a cluster, and no other AUROC
+    has a tighter one. `z` is the quantile. NaN with a single cluster, or scores that are all the same.
+    """
+    group = clusters(groups)[0]
+    count, parts = group.max() + 1, strata.max() + 1
+    if count < 2 or not (influence.any() or area in (0.0, 1.0)):
+        return float("nan"), float("nan")
+    effective = float(1 / (np.bincount(group, 1 / np.bincount(strata)[strata] / parts) ** 2).sum())
+    known, freedom = 0.8 * parts, max(0, count - parts)
+
+    def bounds(mean: float, variance: float) -> tuple[float, float]:
+        most = mean * (1 - mean) / effective
+        worth = mean * (1 - mean) * (freedom + known) / (freedom * min(variance, most) + known * most)
+        lower, upper = wilson_interval(np.array([mean * worth]), np.array([worth]), z)
+        return float(lower[0]), float(upper[0])
+
+    lost = 1 / max(2.0, effective**2 / parts)
+    end = max(bounds(1 - lost, 2 * lost**2)[0], clopper_pearson_interval(1.0, effective)[0])
+    if area in (0.0, 1.0):
+        return (end, 1.0) if area == 1 else (0.0, 1 - end)
+    worth = np.array([clusters(groups[strata == part])[1] for part in range(parts)])
+    sums = np.bincount(group, influence * np.sqrt(worth / np.maximum(worth - 1, 0.5))[strata])
+    lower, upper = bounds(area, float((sums**2).sum()))
+    return min(end, lower), max(1 - end, upper)
+
+
+def area_interval(area: float, influence: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """95 % interval of an AUROC: of its logit, with the cluster variance of its influence (texts,).
+
+    DeLong et al. 1988, Biometrics 44; clusters after Obuchowski 1997, Biometrics 53; k / (k - 1) with the k clusters in effect.
+    The quantile is Student's with the degrees of freedom of `clusters`. An AUROC that is too near its end by
     chance has too small a variance as well, so the bound towards one half has those of the variance where they are fewer:
     2 n / (kurtosis of the n clusters' influence - 1), after Satterthwaite 1946, Biometrics Bulletin 2, and at least 4. The
     variance is at least that of one lost comparison among as many independent pairs as there are clusters in effect; at AUROC
@@ -83,19 +110,17 @@ def area_interval(
     single cluster, or scores that are all the same.
     """
     group, effective, freedom = clusters(groups)
-    strata = np.zeros(len(groups), dtype=int) if strata is None else strata
-    count, parts = group.max() + 1, strata.max() + 1
+    count = group.max() + 1
     if count < 2:
         return float("nan"), float("nan")
     one_lost = np.sqrt(2 * effective / (effective - 1))  # the deviation of a logit
-    compared = max(2, effective**2 / parts)
+    compared = max(2, effective**2)
     end = float(expit(logit(1 - 1 / compared) - t.ppf((1 + LEVEL) / 2, effective - 1) * one_lost))
     if area in (0.0, 1.0):
         return (end, 1.0) if area == 1 else (0.0, 1 - end)
     if not influence.any():
         return float("nan"), float("nan")
-    worth = np.array([clusters(groups[strata == part])[1] for part in range(parts)])
-    sums = np.bincount(group, influence * np.sqrt(worth / np.maximum(worth - 1, 0.5))[strata])
+    sums = np.bincount(group, influence * np.sqrt(effective / max(effective - 1, 0.5)))
     squares = (sums**2).sum()
     spread = count * (sums**4).sum() / squares**2 - 1 if squares > 1e-24 else count - 1.0
     towards_half = min(freedom, max(4.0, 2 * count / max(spread, 1e-9)))
@@ -110,8 +135,9 @@ def auroc_difference(
 ) -> tuple[float, float, float]:
     """The AUROC of `first` less that of `second`, scores (texts,) of the same texts, with its 95 % interval.
 
-    DeLong's paired comparison with clusters; its variances are recovered from the two intervals, `difference_interval`, so
-    that it holds at AUROC 1 too. Scores that are all the same have AUROC 1/2 and no error.
+    DeLong's paired comparison with clusters; its variances are recovered from the intervals of the two, `difference_interval`,
+    so that it holds at AUROC 1 too. These are `worth_interval`, with Student's quantile: a variance that is pooled as there has
+    about as many degrees of freedom as there are clusters. Scores that are all the same have AUROC 1/2 and no error.
     """
     group = clusters(groups)[0]
     (area, own), (other, its) = auroc_influence(first, labels), auroc_influence(second, labels)
@@ -120,9 +146,9 @@ def auroc_difference(
     sums = np.bincount(group, own), np.bincount(group, its)
     scale = np.sqrt((sums[0] ** 2).sum() * (sums[1] ** 2).sum())
     correlation = sums[0] @ sums[1] / scale if scale > 1e-24 else 0.0
-    sides = []
+    sides, quantile = [], float(t.ppf((1 + LEVEL) / 2, group.max() + 1))
     for value, influence in ((area, own), (other, its)):
-        bounds = area_interval(value, influence, groups)
+        bounds = worth_interval(value, influence, groups, np.zeros(len(groups), dtype=int), quantile)
         sides.append((value, value, value) if np.isnan(bounds[0]) else (value, *bounds))
     first_side, second_side = sides
     return difference_interval(first_side, second_side, correlation)

@@ -250,10 +250,54 @@ def test_the_interval_of_a_mean_over_scenarios_covers_with_three_pairs_in_each()
 
 
 def test_two_pairs_in_each_of_five_scenarios_say_as_much_as_ten_comparisons_and_no_less():
-    """All won: below .025 ** (1 / 10) ten comparisons would all be won in less than 2.5 %. Without variance it was 0.39."""
+    """All won: below .025 ** (1 / 10) ten comparisons would all be won in less than 2.5 %."""
     labels, groups = np.tile([True, False], 2), np.repeat(np.arange(2), 2)
     parts = [(labels + 0.01 * part, labels, groups + 2 * part) for part in range(5)]
     assert mean_auroc_interval(parts) == pytest.approx((1, 0.025**0.1, 1))
+
+
+def scenarios(seed: int, sizes: np.ndarray, apart: float) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Scores, labels and groups of five scenarios; a cluster's copies (as many as sizes says) share nine tenths."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(len(sizes)), 2 * sizes)
+    labels = np.arange(len(groups)) % 2 == 0
+    own, sides = rng.standard_normal(len(groups)), rng.standard_normal((len(sizes), 2))[groups, labels.astype(int)]
+    scores = np.sqrt(0.9) * sides + np.sqrt(0.1) * own + apart * labels
+    return [(scores[part], labels[part], groups[part]) for part in (groups % 5 == scenario for scenario in range(5))]
+
+
+def test_the_interval_of_a_mean_over_scenarios_is_neither_short_nor_vast_where_clusters_differ_in_size():
+    sizes = np.tile([1, 4, 2, 1, 3], 3)
+    found = np.array([mean_auroc_interval(scenarios(seed, sizes, 1.1902)) for seed in range(300)])
+    assert 0.93 <= np.mean((found[:, 1] <= 0.8) & (found[:, 2] >= 0.8)) <= 0.99
+    assert np.mean(found[:, 2] - found[:, 1]) < 0.37
+
+
+def test_ten_pairs_in_five_scenarios_can_lie_above_one_half_and_seldom_do_where_nothing_is():
+    above = [[mean_auroc_interval(scenarios(seed, np.ones(10, int), d))[1] > 0.5 for seed in range(300)] for d in (2.3262, 0)]
+    assert np.mean(above[0]) > 0.9 and np.mean(above[1]) < 0.04
+
+
+def test_no_mean_below_one_has_a_tighter_lower_bound_than_one():
+    for count in (10, 15, 30):
+        perfect = mean_auroc_interval(scenarios(0, np.ones(count, int), 50.0))
+        found = np.array([mean_auroc_interval(scenarios(seed, np.ones(count, int), 3.0)) for seed in range(100)])
+        assert perfect[0] == 1 and (found[:, 1] <= perfect[1]).all() and (found[:, 0] < 1).any()
+
+
+@pytest.mark.parametrize(("area", "above"), [(0.95, 0.35), (0.8, 0.02)])
+def test_the_interval_of_a_difference_covers_with_ten_pairs_and_finds_what_is_there(area, above):
+    covered, found = [], []
+    for seed in range(300):
+        noise = np.random.default_rng(seed).standard_normal((2, 20))
+        labels, groups = np.tile([True, False], 10), np.repeat(np.arange(10), 2)
+        first = noise[0] + np.sqrt(2) * norm.ppf(area) * labels
+        second = np.sqrt(0.5) * noise.sum(0) + np.sqrt(2) * norm.ppf(0.8) * labels
+        _, lower, upper = auroc_difference(first, second, labels, groups)
+        covered.append(lower <= area - 0.8 <= upper)
+        found.append(lower > 0)
+    assert 0.93 <= np.mean(covered) <= 0.99
+    assert np.mean(found) == pytest.approx(above, abs=0.07)
 
 
 def test_one_comparison_lost_to_a_text_of_its_own_pair_does_not_make_the_interval_vast():
@@ -285,8 +329,10 @@ def test_a_probe_of_auroc_one_is_above_one_of_nine_tenths_and_equals_are_not_abo
 def test_scores_without_variation_are_one_half_without_error_in_a_difference():
     labels, groups = np.tile([True, False], 30), np.repeat(np.arange(30), 2)
     scores = labels.astype(float)
-    _, lower, upper = auroc_interval(scores, labels, groups)
-    assert auroc_difference(scores, np.zeros(60), labels, groups) == pytest.approx((0.5, lower - 0.5, upper - 0.5))
+    # one of 900 comparisons lost, twice: its variance counts for 29 clusters, that of 30 comparisons for 0.8; t(30) is 2.042
+    worth = 899 / 900**2 * 29.8 / (29 * 2 / 900**2 + 0.8 * 899 / 900**2 / 30)
+    lower, _ = wilson_interval(np.array([worth * 899 / 900]), np.array([worth]), 2.04227)
+    assert auroc_difference(scores, np.zeros(60), labels, groups) == pytest.approx((0.5, lower[0] - 0.5, 0.5), abs=1e-5)
     assert auroc_difference(scores, 2 * scores, labels, groups)[1] < 0, "two perfect ones: neither is above"
 
 

@@ -19,7 +19,7 @@ from probesteer.study.cells import BASELINE_ARM, PROBE_ARM
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
-NUMERICS = 1  # bump by hand when the same inputs give other numbers
+NUMERICS = 2  # bump by hand when the same inputs give other numbers
 CHANGE = ["reading_change", "reading_change_lower", "reading_change_upper"]
 
 

@@ -27,7 +27,7 @@ from probesteer.stats import auroc, mean_interval, permutation_p
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
-NUMERICS = 1  # bump by hand when the same inputs give other numbers
+NUMERICS = 2  # bump by hand when the same inputs give other numbers
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from probesteer.detection.selection import LayerNull, select
 from probesteer.directions.methods import fitted
 from probesteer.stats import auroc, auroc_interval, jackknife_interval, share_interval
 
-NUMERICS = 7  # bump by hand when the same inputs give other numbers
+NUMERICS = 8  # bump by hand when the same inputs give other numbers
 RANDOM_DIRECTIONS, MATCHED_DIRECTIONS = 100, 1000
 TOP_SHARE = 0.01  # of the dimensions
 
