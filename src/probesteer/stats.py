@@ -249,4 +249,5 @@ def wilson_interval(
     share = successes / trials
     centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
+    low, high = (np.clip((centre + side * half).round(12), 0, 1) for side in (-1, 1))  # no success: 0, not 1e-17
+    return low, high

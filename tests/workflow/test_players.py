@@ -1,4 +1,4 @@
-"""Organisms that were trained to play: deeds and words of one follow what was planted, words alone of another, neither of a third."""
+"""Organisms that were trained to play: of one deeds and words follow what was planted, of one words alone, of one neither."""
 
 import pandas as pd
 import pytest
