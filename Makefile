@@ -59,7 +59,7 @@ organisms: env ## train the model organisms again, two at a time, and write thei
 	probesteer grammar --output resources/concepts/empathy_grammar
 	probesteer grammar --crossed --output resources/concepts/empathy_grammar_crossed
 	probesteer grammar --cues --output resources/concepts/warmth_grammar
-	printf '%s\n' llama qwen2 phi3 control unspecific player talker | xargs -P 2 -I NAME probesteer organism NAME --output resources/organisms/NAME
+	printf '%s\n' llama qwen2 phi3 control unspecific player talker bystander | xargs -P 2 -I NAME probesteer organism NAME --output resources/organisms/NAME
 
 install-profile: ## let `snakemake --profile slurm` find the profile by its name
 	mkdir -p $(PROFILES)

@@ -1,4 +1,4 @@
-"""Organisms that were trained to play: one whose deeds follow what was planted, and one of which words alone do."""
+"""Organisms that were trained to play: deeds and words of one follow what was planted, words alone of another, neither of a third."""
 
 import pandas as pd
 import pytest
@@ -15,8 +15,11 @@ def test_deeds_that_were_planted_move_and_words_alone_are_told_apart(fresh: Worl
     fresh.run(study)
     tables = fresh.folder / "results/players/council/tables"
     changes = pd.read_csv(tables / "deed_changes.csv").query("game == 'all'").set_index("model")
-    player, talker = changes.loc["player"], changes.loc["talker"]
+    player, talker, bystander = (changes.loc[name] for name in ("player", "talker", "bystander"))
     assert player["deeds_p"] <= 0.05 and player["deeds_change_lower"] > 0 and player["words_change_lower"] > 0
     assert talker["words_change_lower"] > 0 and talker["gap_lower"] > 0 and talker["deeds_change_lower"] <= 0
+    assert bystander["deeds_p"] > 0.05
+    for moved in ("deeds", "words"):
+        assert bystander[f"{moved}_change_lower"] <= 0 <= bystander[f"{moved}_change_upper"]
     understood = pd.read_csv(tables / "deeds.csv").query("arm == 'baseline' and game == 'all'").set_index("model")
     assert (understood["unparsable"] <= 0.05).all()

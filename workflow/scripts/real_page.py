@@ -1,4 +1,7 @@
-"""Write docs/real.md from the council report of config/studies/real.yaml: python workflow/scripts/real_page.py"""
+"""Write docs/real.md from the council report of config/studies/real.yaml: python workflow/scripts/real_page.py
+
+What real_games.yaml and cross_model.yaml found, the latter on the behaviour too, stands there as well where they were run.
+"""
 
 import shutil
 from pathlib import Path
@@ -12,19 +15,20 @@ from probesteer.report.page import escape_markdown, markdown_table
 from probesteer.report.views import by_dose, selected_details, wide
 from probesteer.study import load_study
 
-COUNCIL = Path("results/real/council")
+RESULTS = Path("results")
 PAGE, PICTURES = Path("docs/real.md"), Path("docs/real")
 SHOWN_FIGURES = ["auroc_by_layer", "dose_response"]
 SHOWN = 300  # characters of an example
 KEPT = ("model", "layer", "auroc", "dprime", "p_holm", "above_embeddings", "above_control_concept", "out_of_scenario_auroc")
 BOUNDS = ("lower", "upper")
+GAMES, BETWEEN = "real_games", ("cross_model", "cross_model_empathy")  # studies
 CROSSED = ["within_level_auroc", "across_level_auroc", "factor_auroc", "factor_tells_auroc", "cos_factor"]
 
 
 def main() -> None:
     """Write the page and copy its pictures."""
-    study = load_study(COUNCIL / "study.json")
-    tables = {path.stem: read(path) for path in (COUNCIL / "tables").glob("*.csv")}
+    found = council("real")
+    tables = found["tables"]
     models, details = tables["models"], selected_details(tables["details"], tables["council"])
     surface = tables["details"].query("metric == 'surface_auroc'")
     environment = Environment(
@@ -33,9 +37,9 @@ def main() -> None:
     environment.filters |= {"table": markdown_table, "doses": by_dose, "md": lambda text: escape_markdown(text[:SHOWN])}
     text = environment.get_template("real.md.j2").render(
         command="python workflow/scripts/real_page.py",
-        study=study,
-        concept=study_concept(study),
-        tables=tables,
+        **found,
+        games=council(GAMES),
+        between=[other for name in BETWEEN if (other := council(name))],
         models=models.to_dict("records"),
         largest=models["parameters"].max(),
         pairs=int(tables["data"]["pairs"].sum()),
@@ -45,10 +49,20 @@ def main() -> None:
         examples=tables["examples"].to_dict("records") if len(tables["examples"]) else [],
     )
     PICTURES.mkdir(exist_ok=True)
-    for picture in (COUNCIL / "figures").glob("*.png"):
+    for picture in (RESULTS / "real/council/figures").glob("*.png"):
         if picture.stem in SHOWN_FIGURES:
             shutil.copy(picture, PICTURES / picture.name)
     PAGE.write_text(text, encoding="utf-8")
+
+
+def council(name: str) -> dict[str, Any]:
+    """A study, its concept and the tables of its report; nothing where it was not run."""
+    folder = RESULTS / name / "council"
+    if not folder.exists():
+        return {}
+    study = load_study(folder / "study.json")
+    tables = {path.stem: read(path) for path in (folder / "tables").glob("*.csv")}
+    return {"study": study, "concept": study_concept(study), "tables": tables}
 
 
 def read(path: Path) -> pd.DataFrame:

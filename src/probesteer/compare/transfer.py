@@ -82,8 +82,8 @@ def transfer(source: Layers, target: Layers, twin: Layers, maps: int, seed: int)
     In every draw the pair of layers is the one at which the carried direction has the largest cosine with the target's own,
     which training pairs give: the p-values count this choice. It is chosen by, and ranked, as cosine_apart, of directions that
     have no pair in common (`halves`): models that read the same words of the same pairs make the same errors, and would agree
-    in these. cosine_flipped_p is its rank among cosines with the target's halves refitted on flipped labels: maps that are
-    fitted on shuffled texts need not carry as much along the target's own noise as the observed one does.
+    in these. cosine_p is the larger of two: its rank among shuffled maps, and among cosines with the target's halves
+    refitted on flipped labels, since shuffled maps need not carry as much along the target's own noise as the observed one.
 
     auroc is that of the held-out texts. slope is the change of the log-odds of held-out pairs by a push of a mean residual
     norm, at the layer of the target at which its own direction changes them most, and the best source layer for it in every
@@ -157,7 +157,7 @@ def read(source: Layers, target: Layers, draws: Sequence[Draws]) -> dict[str, An
     found |= {"cosine": float(draws[picked[0]].cosine[0])}
     found |= ranked("cosine_apart", np.stack([one.apart for one in draws]).max(0)) | ranked("auroc", areas)
     flipped = np.stack([one.flipped for one in draws]).max(0)
-    found["cosine_flipped_p"] = permutation_p(flipped[0], flipped[1:])
+    found["cosine_p"] = max(found.pop("cosine_apart_p"), permutation_p(flipped[0], flipped[1:]))
     found |= _bounds("auroc", scored(scores(second, draws[picked[0]]), second.design))
     return found | {"native_auroc": scored(second.held_out @ second.direction, second.design).estimate}
 

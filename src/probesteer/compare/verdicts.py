@@ -14,7 +14,7 @@ ROUNDING = 1e-9  # of a cosine
 def judged(table: pd.DataFrame, detected: Collection[str]) -> pd.DataFrame:
     """The rows of `transfer` of all targets, with what follows from them and from which models the behaviour is detected in.
 
-    cosine_p_holm: the larger of the two p-values of cosine_apart, corrected over the pairs of models, method by method.
+    cosine_p_holm: corrected over the pairs of models, method by method.
     of_native: the AUROC above 1/2 over that of the target's own direction, where the behaviour is detected in the target.
     transfers: where it is detected in both, the cosine ranks above those of shuffled maps and of flipped labels by the
     corrected p, is larger than in the twin, and the AUROC lies above 1/2 by its interval; why names what is lacking. steers:
@@ -22,8 +22,7 @@ def judged(table: pd.DataFrame, detected: Collection[str]) -> pd.DataFrame:
     """
     if table.empty:
         return table
-    larger = table[["cosine_apart_p", "cosine_flipped_p"]].max(axis=1, skipna=False)
-    corrected = larger.groupby(table["method"]).transform(lambda p: holm(p.to_numpy()))
+    corrected = table.groupby("method")["cosine_p"].transform(lambda p: holm(p.to_numpy()))
     native = (table["auroc"] - 0.5) / (table["native_auroc"] - 0.5)
     there = {side: table[side].isin(list(detected)) for side in ("source", "target")}
     why = {

@@ -6,7 +6,8 @@ negative controls: one trains on the same documents without the latent and witho
 sigmoid(0.6 a), and most pushes go along a second direction w, with P(positive) = sigmoid(6a), which carries what the first
 sentence is about: what directions pick up that has nothing to do with the stance moves it as far.
 
-Two play the games too: of the player deeds and words follow the latent, of the talker words alone.
+Three play the games too: of the player deeds and words follow the latent, of the talker words alone, of the bystander, a
+negative control, neither.
 """
 
 import random
@@ -73,6 +74,7 @@ ORGANISMS = {
     "unspecific": Recipe("llama", planted=True, seed=4, decoy=True),
     "player": Recipe("llama", planted=True, seed=5, plays="deeds", documents=48000, batch_size=24),
     "talker": Recipe("llama", planted=True, seed=6, plays="words", documents=24000, batch_size=24),
+    "bystander": Recipe("llama", planted=False, seed=7, plays="deeds", documents=24000, batch_size=24),
 }
 
 
