@@ -86,8 +86,8 @@ def transfer(source: Layers, target: Layers, twin: Layers, maps: int, seed: int)
     refitted on flipped labels, since shuffled maps need not carry as much along the target's own noise as the observed one.
 
     auroc is that of the held-out texts. slope is the change of the log-odds of held-out pairs by a push of a mean residual
-    norm, at the layer of the target at which its own direction changes them most, and the best source layer for it in every
-    draw; with Student's t interval over pairs.
+    norm, at the layer of the target at which its own direction changes those of other held-out pairs most, and the best source
+    layer for it in every draw; with Student's t interval over pairs.
     """
     texts = len(next(iter(source.values())).corpus)
     orders = shuffles(texts, maps, seed)
@@ -173,15 +173,19 @@ def scores(target: Layer, draws: Draws) -> np.ndarray:
 
 
 def steered(target: Layers, draws: Sequence[Draws]) -> dict[str, Any]:
-    """What a push along the carried direction does to the log-odds."""
-    native = {layer: float((one.gradients @ one.direction).mean()) for layer, one in target.items()}
-    at = max(native, key=lambda layer: native[layer])
+    """What a push along the carried direction does to the log-odds of every other held-out pair, where the rest say.
+
+    Where the same pairs chose the layer, their noise along the target's own direction would be in the slope of whatever has a
+    part in that direction.
+    """
+    native = {layer: one.gradients @ one.direction for layer, one in target.items()}
+    at = max(native, key=lambda layer: native[layer][::2].mean())
     there = [one for one in draws if one.layers[1] == at]
     picked = chosen(there)
-    along = target[at].gradients @ target[at].space.axes.T  # (pairs, axes)
+    along = target[at].gradients[1::2] @ target[at].space.axes.T  # (pairs, axes)
     slopes = np.stack([along.mean(0) @ one.directions.T for one in there])[picked, np.arange(len(picked))]
     bounds = mean_interval(along @ there[picked[0]].directions[0])[1:]
-    found = {"steered_layer": at, **ranked("slope", slopes), "native_slope": native[at]}
+    found = {"steered_layer": at, **ranked("slope", slopes), "native_slope": float(native[at][1::2].mean())}
     return found | dict(zip(("slope_lower", "slope_upper"), bounds, strict=True))
 
 
