@@ -17,7 +17,7 @@ from attacks import attacks, change_intervals, published
 from factors import factors
 from played import deeds
 from scipy.stats import beta, binom, norm
-from transfers import carried
+from transfers import carried, twins
 
 from probesteer.detection.design import Design
 from probesteer.detection.heldout import dprime, measure, separation
@@ -284,6 +284,7 @@ TASKS = {
     "changes": partial(change_intervals, run),
     "success": partial(published, run),
     "carried": partial(carried, run),
+    "twins": partial(twins, run),
     "agreement": partial(agreements, run),
     "anti": partial(anti_shares, run),
     "deeds": partial(deeds, run),

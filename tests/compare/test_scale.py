@@ -33,6 +33,8 @@ def test_a_row_per_model_has_its_best_block_and_its_dose_and_what_grows_correlat
     found = scaling(table).set_index("measure")
     assert set(found.index) == {"auroc", "dose"} and set(found["against"]) == {"parameters"} and set(found["models"]) == {6}
     assert found.loc["auroc", "spearman"] == pytest.approx(1) and found.loc["dose", "spearman"] == pytest.approx(-1)
+    assert 0.6 < found.loc["auroc", "spearman_lower"] < 0.7 and found.loc["auroc", "spearman_upper"] == pytest.approx(1)
+    assert found.loc["auroc", "p"] == pytest.approx(2 / 720)  # six models in one order or its reverse
     mixed = table.assign(auroc=[0.6, 0.8, 0.7, 0.9, 0.65, 0.85], training_step=range(6))
     rows = scaling(mixed).set_index(["against", "measure"])
     expected = spearmanr(mixed["parameters"], mixed["auroc"])

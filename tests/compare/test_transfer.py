@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from transfers import errors, model, rotated
+from conftest import ROOT
+from transfers import NOISE, OTHER, PAIRS, TEXTS, TWIN, errors, model, random_weights, rotated
 
 from probesteer.compare.maps import METHODS
-from probesteer.compare.transfer import transfer
+from probesteer.compare.transfer import halves, labels_under_null, transfer
 from probesteer.compare.verdicts import carried_matrix, judged
 
 
@@ -35,9 +36,39 @@ def test_spaces_of_other_widths_and_layers_are_mapped():
     assert (rows["cosine"] > 0.99).all() and set(rows["target_layer"]) == {5}
 
 
-def test_independent_noise_is_carried_nowhere_more_often_than_the_level_says():
-    wrong = pd.DataFrame([errors(seed, maps=39) for seed in range(60)])
+@pytest.mark.parametrize("target", [OTHER, NOISE, TWIN])
+def test_where_there_is_nothing_to_carry_to_no_test_says_so_more_often_than_its_level(target):
+    wrong = pd.DataFrame([errors(seed, target, maps=39) for seed in range(60)])
     assert (wrong.mean() <= 0.15).all(), wrong.mean()  # 9 of 60 and fewer: p = .998 at a level of .05
+
+
+def test_errors_that_two_models_make_in_the_same_pairs_are_no_agreement():
+    rng = np.random.default_rng(3)
+    said = rng.standard_normal((2 * PAIRS + TEXTS, 24))
+    source, twin = {0: model(rng, 24, said=said)}, {0: model(rng, 24, 0.0, said)}
+    rows = pd.DataFrame(transfer(source, twin, twin, 99, 0)).set_index("method").loc[["ridge", "procrustes", "cca"]]
+    assert (rows["cosine"] > 0.3).all() and (rows["cosine_apart"].abs() < 0.2).all(), rows[["cosine", "cosine_apart"]]
+
+
+def test_the_labels_of_halves_under_the_null_are_those_of_groups_and_halves_have_no_pair_in_common():
+    rng = np.random.default_rng(4)
+    layer = model(rng, 24)
+    design, labels = layer.design, labels_under_null(layer.design, 5, 0)
+    assert (labels[:, 0] == design.labels).all() and labels.shape == (2 * PAIRS, 6)
+    assert (labels.reshape(PAIRS, 2, 6).sum(1) == 1).all()  # a pair keeps a text of each side
+    one, other = halves(layer, labels)[:, 0]
+    groups = np.unique(design.groups[design.train])
+    for found, own in ((one, groups[::2]), (other, groups[1::2])):
+        among = np.isin(design.groups, own)
+        direction = layer.activations[among & design.labels].mean(0) - layer.activations[among & ~design.labels].mean(0)
+        assert found == pytest.approx(direction / np.linalg.norm(direction))
+
+
+@pytest.mark.slow
+def test_nothing_is_said_to_be_carried_into_random_weights(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    wrong = pd.DataFrame([random_weights(seed, maps=39) for seed in range(20)])
+    assert (wrong.mean() <= 0.2).all(), wrong.mean()  # 4 of 20 and fewer: p = .997 at a level of .05
 
 
 def test_what_is_not_detected_or_does_not_differ_from_a_twin_is_no_transfer():

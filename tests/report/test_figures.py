@@ -100,7 +100,13 @@ def patched(names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(kind="denoising", positions="response", share=0.5)
 
 
+def evidence(names: list[str]) -> pd.DataFrame:
+    rows = [{"model": name, "layer": layer, "measured_slope": layer / 3} for name in names for layer in range(4)]
+    return pd.DataFrame(rows).assign(forecast_slope=1.0, cv_auroc=0.9, split_cosine=0.5, kl_dose=np.nan)
+
+
 BETWEEN_MODELS = {
+    "foretold": lambda names: comparing.foretold(evidence(names)),
     "agreement": lambda names: comparing.agreement(agreed(names), names),
     "transfer": lambda names: comparing.transfer(carried(names)),
     "causes": lambda names: comparing.causes(patched(names)),

@@ -42,6 +42,8 @@ def space(activations: np.ndarray) -> Space:
 def carried(source: Space, target: Space, direction: np.ndarray, orders: np.ndarray) -> dict[str, np.ndarray]:
     """A direction (hidden of the source,) carried by every method and draw: its coordinates (draws, axes of the target).
 
+    Several (directions, hidden) are carried by the same maps: (directions, draws, axes).
+
     Draw d pairs text i of the source with text `orders[d, i]` of the target.
     ridge: least squares with a penalty, which generalised cross-validation chooses in every draw (Golub et al. 1979,
     Technometrics 21). procrustes: the orthogonal map nearest to the texts (Schönemann 1966, Psychometrika 31), which is right
@@ -49,7 +51,7 @@ def carried(source: Space, target: Space, direction: np.ndarray, orders: np.ndar
     Biometrika 28), of which those are kept whose correlation reaches the median over draws of the largest one. relative:
     relative representations with all texts as anchors (Moschella et al. 2023), inverted by least squares (Maiorca et al. 2024).
     """
-    inside = source.axes @ direction.astype(np.float64)
+    inside = direction.astype(np.float64) @ source.axes.T
     crossed = np.stack([source.left.T @ target.left[order] for order in orders])  # (draws, axes, axes)
     return {
         "ridge": _ridge(source, target, inside, crossed, orders.shape[1]),
@@ -69,32 +71,31 @@ def _ridge(source: Space, target: Space, inside: np.ndarray, crossed: np.ndarray
     explained = (fitted**2).sum(2)  # (draws, axes)
     residual = (target.sizes**2).sum() - explained @ (1 - (1 - kept) ** 2).T  # (draws, penalties)
     best = (residual / (texts - 1 - kept.sum(1)) ** 2).argmin(1)
-    weights = inside * (kept / source.sizes)[best]
-    return np.einsum("da,dab->db", weights, fitted)
+    weights = inside[..., None, :] * (kept / source.sizes)[best]
+    return np.einsum("...da,dab->...db", weights, fitted)
 
 
 def _procrustes(source: Space, target: Space, inside: np.ndarray, crossed: np.ndarray) -> np.ndarray:
     first, _, second = np.linalg.svd(source.sizes[:, None] * crossed * target.sizes, full_matrices=False)
-    return np.einsum("a,dak,dkb->db", inside, first, second, optimize=True)
+    return np.einsum("...dk,dkb->...db", np.einsum("...a,dak->...dk", inside, first), second)
 
 
 def _cca(source: Space, target: Space, inside: np.ndarray, crossed: np.ndarray) -> np.ndarray:
     first, correlations, second = np.linalg.svd(crossed, full_matrices=False)
     kept = correlations >= min(np.median(correlations[:, 0]), 1 - 1e-9)
     kept[:, 0] = True
-    variates = np.einsum("a,dak->dk", inside / source.sizes, first)
-    return np.einsum("dk,dkb->db", variates * kept, second) * target.sizes
+    variates = np.einsum("...a,dak->...dk", inside / source.sizes, first)
+    return np.einsum("...dk,dkb->...db", variates * kept, second) * target.sizes
 
 
 def _relative(source: Space, target: Space, inside: np.ndarray, orders: np.ndarray) -> np.ndarray:
     anchors, others = (_unit(one.left * one.sizes) for one in (source, target))
-    relative = np.empty(orders.shape)
-    np.put_along_axis(relative, orders, (anchors @ inside)[None], 1)
+    relative = (inside @ anchors.T)[..., np.argsort(orders, axis=1)]  # (..., draws, texts of the target)
     return relative @ np.linalg.pinv(others).T
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
 
 def shuffles(texts: int, draws: int, seed: int) -> np.ndarray:
@@ -104,5 +105,5 @@ def shuffles(texts: int, draws: int, seed: int) -> np.ndarray:
 
 
 def unit(coordinates: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Carried directions (draws, axes) at unit length."""
+    """Carried directions (..., axes) at unit length."""
     return {method: _unit(one) for method, one in coordinates.items()}

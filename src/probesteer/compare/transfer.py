@@ -18,6 +18,7 @@ from probesteer.detection.activations import norm_column, read_layer, read_vecto
 from probesteer.detection.design import Design
 from probesteer.detection.estimate import Estimate
 from probesteer.detection.robustness import difference, scored
+from probesteer.detection.selection import contrast, permuted_labels
 from probesteer.directions.methods import fitted
 from probesteer.files.digests import digest
 from probesteer.files.seal import is_whole
@@ -28,6 +29,7 @@ from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
 NUMERICS = 2  # bump by hand when the same inputs give other numbers
+TWIN_DRAWS = 20  # shuffled maps into the twin, which say how many canonical variates are kept
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,29 @@ class Draws:
     """Unit coordinates on the target's axes (draws, axes)."""
     cosine: np.ndarray
     """With the target's own direction (draws,)."""
+    apart: np.ndarray
+    """The same of `halves`: one half of the source's with the other half of the target's, mean of both ways (draws,)."""
+    flipped: np.ndarray
+    """That of the observed order with halves of the target that are fitted on labels under the null (draws,)."""
 
 
 def transfer(source: Layers, target: Layers, twin: Layers, maps: int, seed: int) -> list[dict[str, Any]]:
     """A row per method: the source's direction carried into the target, against `maps` shuffled maps and the target's twin.
 
     In every draw the pair of layers is the one at which the carried direction has the largest cosine with the target's own,
-    which training pairs give: the p-values count this choice. auroc is that of the held-out texts. slope is the change of the
-    log-odds of held-out pairs by a push of a mean residual norm, at the layer of the target at which its own direction changes
-    them most, and the best source layer for it in every draw; with Student's t interval over pairs.
+    which training pairs give: the p-values count this choice. It is chosen by, and ranked, as cosine_apart, of directions that
+    have no pair in common (`halves`): models that read the same words of the same pairs make the same errors, and would agree
+    in these. cosine_p is the larger of two: its rank among shuffled maps, and among cosines with the target's halves
+    refitted on flipped labels, since shuffled maps need not carry as much along the target's own noise as the observed one.
+
+    auroc is that of the held-out texts. slope is the change of the log-odds of held-out pairs by a push of a mean residual
+    norm, at the layer of the target at which its own direction changes those of other held-out pairs most, and the best source
+    layer for it in every draw; with Student's t interval over pairs.
     """
     texts = len(next(iter(source.values())).corpus)
     orders = shuffles(texts, maps, seed)
-    found, beside = best(source, target, orders), best(source, twin, orders[:1])
+    labels = labels_under_null(next(iter(target.values())).design, maps, seed)
+    found, beside = best(source, target, orders, labels), best(source, twin, orders[: TWIN_DRAWS + 1], labels[:, :1])
     rows = []
     for method in METHODS:
         row = {"method": method, "texts": texts, **read(source, target, found[method])}
@@ -90,20 +102,42 @@ def transfer(source: Layers, target: Layers, twin: Layers, maps: int, seed: int)
     return rows
 
 
-def best(source: Layers, target: Layers, orders: np.ndarray) -> dict[str, list[Draws]]:
+def labels_under_null(design: Design, draws: int, seed: int) -> np.ndarray:
+    """The labels as they are, and `draws` in which those of random groups are flipped: bool (texts, draws + 1)."""
+    rng = np.random.default_rng(seed)
+    return np.hstack([design.labels[:, None], permuted_labels(design.labels, design.groups, draws, rng)])
+
+
+def halves(layer: Layer, labels: np.ndarray) -> np.ndarray:
+    """Unit directions fitted on every other group of the training pairs, and on the rest: (2, draws, hidden).
+
+    Of labels bool (texts, draws). Halves are the same in all models, which read the same pairs.
+    """
+    groups, train = layer.design.groups, layer.design.train
+    first = np.isin(groups, np.unique(groups[train])[::2])
+    wide = layer.activations.astype(np.float64)
+    found = np.stack([contrast(labels, (train & half)[:, None]).T @ wide for half in (first, ~first)])
+    return found / np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-12)
+
+
+def best(source: Layers, target: Layers, orders: np.ndarray, labels: np.ndarray) -> dict[str, list[Draws]]:
     """By method, the draws of all pairs of layers, of which `chosen` says the best one."""
     found: dict[str, list[Draws]] = {method: [] for method in METHODS}
+    others = {to: halves(second, labels) @ second.space.axes.T for to, second in target.items()}
     for at, first in source.items():
+        given = np.stack([first.direction, *halves(first, labels[:, :1])[:, 0]])
         for to, second in target.items():
-            own = second.space.axes @ second.direction
-            for method, directions in unit(carried(first.space, second.space, first.direction, orders)).items():
-                found[method].append(Draws((at, to), directions, directions @ own))
+            own, theirs = second.space.axes @ second.direction, others[to]
+            for method, (whole, one, other) in unit(carried(first.space, second.space, given, orders)).items():
+                apart = (one @ theirs[1, 0] + other @ theirs[0, 0]) / 2
+                flipped = (theirs[1] @ one[0] + theirs[0] @ other[0]) / 2
+                found[method].append(Draws((at, to), whole, whole @ own, apart, flipped))
     return found
 
 
 def chosen(draws: Sequence[Draws]) -> np.ndarray:
-    """For every draw the index of the pair of layers with the largest cosine (draws,)."""
-    return np.stack([one.cosine for one in draws]).argmax(0)
+    """For every draw the index of the pair of layers with the largest cosine of halves (draws,)."""
+    return np.stack([one.apart for one in draws]).argmax(0)
 
 
 def ranked(name: str, values: np.ndarray) -> dict[str, float]:
@@ -120,7 +154,10 @@ def read(source: Layers, target: Layers, draws: Sequence[Draws]) -> dict[str, An
     first, second = source[at], target[to]
     found: dict[str, Any] = {"layer": at, "target_layer": to, "axes": len(second.space.sizes)}
     found |= {"captured": first.space.captured(first.direction), "target_captured": second.space.captured(second.direction)}
-    found |= ranked("cosine", np.stack([one.cosine for one in draws]).max(0)) | ranked("auroc", areas)
+    found |= {"cosine": float(draws[picked[0]].cosine[0])}
+    found |= ranked("cosine_apart", np.stack([one.apart for one in draws]).max(0)) | ranked("auroc", areas)
+    flipped = np.stack([one.flipped for one in draws]).max(0)
+    found["cosine_p"] = max(found.pop("cosine_apart_p"), permutation_p(flipped[0], flipped[1:]))
     found |= _bounds("auroc", scored(scores(second, draws[picked[0]]), second.design))
     return found | {"native_auroc": scored(second.held_out @ second.direction, second.design).estimate}
 
@@ -136,15 +173,19 @@ def scores(target: Layer, draws: Draws) -> np.ndarray:
 
 
 def steered(target: Layers, draws: Sequence[Draws]) -> dict[str, Any]:
-    """What a push along the carried direction does to the log-odds."""
-    native = {layer: float((one.gradients @ one.direction).mean()) for layer, one in target.items()}
-    at = max(native, key=lambda layer: native[layer])
+    """What a push along the carried direction does to the log-odds of every other held-out pair, where the rest say.
+
+    Where the same pairs chose the layer, their noise along the target's own direction would be in the slope of whatever has a
+    part in that direction.
+    """
+    native = {layer: one.gradients @ one.direction for layer, one in target.items()}
+    at = max(native, key=lambda layer: native[layer][::2].mean())
     there = [one for one in draws if one.layers[1] == at]
     picked = chosen(there)
-    along = target[at].gradients @ target[at].space.axes.T  # (pairs, axes)
+    along = target[at].gradients[1::2] @ target[at].space.axes.T  # (pairs, axes)
     slopes = np.stack([along.mean(0) @ one.directions.T for one in there])[picked, np.arange(len(picked))]
     bounds = mean_interval(along @ there[picked[0]].directions[0])[1:]
-    found = {"steered_layer": at, **ranked("slope", slopes), "native_slope": native[at]}
+    found = {"steered_layer": at, **ranked("slope", slopes), "native_slope": float(native[at][1::2].mean())}
     return found | dict(zip(("slope_lower", "slope_upper"), bounds, strict=True))
 
 
@@ -154,7 +195,7 @@ def twins(target: Layers, twin: Layers, layer: int, draws: Sequence[Draws], besi
     image = twin[other.layers[1]]
     own, others = scores(target[layer], draws[chosen(draws)[0]]), scores(image, other)
     above = difference(own, others, target[layer].design)
-    found = {"twin_cosine": float(other.cosine[0]), "twin_auroc": scored(others, image.design).estimate}
+    found = {"twin_cosine": float(other.apart[0]), "twin_auroc": scored(others, image.design).estimate}
     return found | {"above_twin": above.estimate} | _bounds("above_twin", above)
 
 

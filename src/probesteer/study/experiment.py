@@ -45,6 +45,7 @@ from probesteer.study.sections import Compare, Controls, Criteria, GameOptions, 
 
 JUDGE_PREFIX = "judge."  # of a judge's name in paths
 MOST_ABLATIONS = 1000  # draws
+LEAST_FORETOLD = 8  # steered (model, block), below which nothing is said of what foretells the steering
 PERMUTATION_STEPS = (1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000)
 
 
@@ -248,6 +249,7 @@ class Study(Options):
         """The figures of its report."""
         more = {"agreement": self.compared, "transfer": self.compare.transfer, "causes": self.compare.causes}
         more["behavioural_correlation"] = self.correlation
+        more["foretold"] = sum(len(self.steering_layers_of(model)) for model in self.models) >= LEAST_FORETOLD
         return [*FIGURES, *STEERED_FIGURES * bool(self.steered), *(name for name, wanted in more.items() if wanted)]
 
     def comparisons(self, model: Model) -> list[Path]:

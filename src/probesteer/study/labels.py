@@ -67,6 +67,7 @@ FIGURE_TITLES = {
     "transfer": ("Comparison", "Directions carried from model to model"),
     "causes": ("Comparison", "Where the behaviour is caused"),
     "behavioural_correlation": ("Steering", "Projection and behaviour"),
+    "foretold": ("Comparison", "Evidence beside the measured slope"),
 }
 OTHER = "Other"
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
+from probesteer.compare.foretold import points
 from probesteer.report.figures import comparing, reading, steering
 from probesteer.report.figures.style import Drawn, save
 from probesteer.study.experiment import Study
@@ -24,6 +25,7 @@ FIGURES: dict[str, Callable[[Study, Tables], Drawn]] = {
     "transfer": lambda _, of: comparing.transfer(of["transfer"]),
     "causes": lambda _, of: comparing.causes(of["causes"]),
     "behavioural_correlation": lambda _, of: steering.behavioural_correlation(of["correlation"]),
+    "foretold": lambda _, of: comparing.foretold(points(of["trends"], of["forecast"], of["detection"], of["doses"])),
 }
 
 

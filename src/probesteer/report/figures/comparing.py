@@ -5,8 +5,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from probesteer.compare.agreement import matrix
+from probesteer.compare.foretold import EVIDENCE
 from probesteer.compare.verdicts import carried_matrix
-from probesteer.report.figures.style import INK, PAPER, WIDTH, Drawn, first_models
+from probesteer.report.figures.style import INK, PAPER, SOFT, WIDTH, Drawn, below, first_models, look, panels
 
 SITES = ("block", "attention", "mlp")
 MOST_ANNOTATED = 12  # models whose cells have their numbers
@@ -38,6 +39,21 @@ def causes(found: pd.DataFrame) -> Drawn:
     axes.flat[-1].set_xlabel("block")
     figure.colorbar(image, ax=axes, label="share of the effect")
     return Drawn(figure, shown)
+
+
+def foretold(points: pd.DataFrame) -> Drawn:
+    """Each kind of evidence beside the measured slope, a mark per (model, block); only the first models have colours."""
+    kinds = [kind for kind in EVIDENCE if points[kind].notna().any()] or [next(iter(EVIDENCE))]
+    figure, axes = panels(len(kinds), 2.3, sharey=True)
+    named = {model: look(number) | {"label": model, "zorder": 3} for number, model in enumerate(first_models(points))}
+    for axis, kind in zip(axes, kinds, strict=True):
+        for model, own in points.groupby("model"):
+            style = named.get(str(model), {"color": SOFT, "marker": ".", "alpha": 0.5})
+            axis.plot(own[kind], own["measured_slope"], linestyle="none", **style)
+        axis.set_xlabel(EVIDENCE[kind])
+    axes[0].set_ylabel("measured slope, nats")
+    below(figure, axes[0])
+    return Drawn(figure, points)
 
 
 def heat(values: pd.DataFrame, label: str, limits: tuple[float, float]) -> Figure:
