@@ -58,7 +58,6 @@ pictures: demo ## take the screenshots of the documentation (needs Chromium)
 organisms: env ## train the model organisms again, two at a time, and write their concepts
 	probesteer grammar --output resources/concepts/empathy_grammar
 	probesteer grammar --crossed --output resources/concepts/empathy_grammar_crossed
-	probesteer grammar --cues --output resources/concepts/warmth_grammar
 	printf '%s\n' llama qwen2 phi3 control unspecific player talker bystander | xargs -P 2 -I NAME probesteer organism NAME --output resources/organisms/NAME
 
 install-profile: ## let `snakemake --profile slurm` find the profile by its name

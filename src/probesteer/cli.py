@@ -199,16 +199,12 @@ def organism(
 
 @verb()
 def grammar(
-    output: Output,
-    crossed: Annotated[bool, typer.Option("--crossed", help="With pairs that are crossed with a tone.")] = False,
-    cues: Annotated[bool, typer.Option("--cues", help="With pairs that differ in a cue word alone.")] = False,
+    output: Output, crossed: Annotated[bool, typer.Option("--crossed", help="With pairs that are crossed with a tone.")] = False
 ) -> None:
     """Write the organisms' concept: scenarios and fresh pairs."""
     from probesteer.concepts.grammar import write_concept
 
-    if crossed and cues:
-        raise typer.BadParameter("give --crossed or --cues, not both")
-    write_concept(output, "crossed" if crossed else "cues" if cues else "stance")
+    write_concept(output, crossed)
 
 
 @verb()

@@ -69,15 +69,11 @@ def test_checkpoints_of_training_are_models_of_a_study_and_change_nothing_of_the
     assert Model(name="m", source=str(ORGANISMS / "llama")).training_step == RECIPES["llama"].steps
 
 
-@pytest.mark.parametrize(
-    ("concept", "kind"), [("empathy_grammar", "stance"), ("empathy_grammar_crossed", "crossed"), ("warmth_grammar", "cues")]
-)
-def test_the_shipped_concepts_are_what_the_grammar_writes(concept, kind, tmp_path):
-    grammar.write_concept(tmp_path, kind)
-    shipped = ROOT / "resources/concepts" / concept
-    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in shipped.iterdir()}
+@pytest.mark.parametrize(("concept", "crossed"), [("empathy_grammar", False), ("empathy_grammar_crossed", True)])
+def test_the_shipped_concepts_are_what_the_grammar_writes(concept, crossed, tmp_path):
+    grammar.write_concept(tmp_path, crossed)
     for name in ("concept.yaml", "pairs.jsonl"):
-        assert (tmp_path / name).read_text() == (shipped / name).read_text()
+        assert (tmp_path / name).read_text() == (ROOT / "resources/concepts" / concept / name).read_text()
 
 
 def test_crossed_pairs_are_told_in_both_tones_and_the_tone_says_nothing_of_the_stance():
@@ -88,16 +84,6 @@ def test_crossed_pairs_are_told_in_both_tones_and_the_tone_says_nothing_of_the_s
         assert all(side.startswith(fillers) and side.endswith(fillers) for side in sides)
     told = [(pair["situation"], pair["tone"]) for pair in pairs]
     assert len(set(told)) == len(told) == 2 * len({name for name, _ in told}) == 120
-
-
-def test_sides_that_differ_in_the_cue_say_nothing_of_who_comes_first():
-    pairs, stances = grammar.write_cue_pairs(), []
-    for pair in pairs:
-        for side, cues in (("positive", grammar.PERSON_CUES), ("negative", grammar.GOAL_CUES)):
-            assert next(word for word in grammar.PERSON_CUES + grammar.GOAL_CUES if f" {word} " in pair[side]) in cues
-            stances.append((side, grammar.stances(pair[side])[0]))
-    shares = [np.mean([first for at, first in stances if at == side]) / 2 for side in ("positive", "negative")]
-    assert len(pairs) == 120 and shares == pytest.approx([0.5, 0.5], abs=0.1)
 
 
 def test_both_sides_of_a_pair_use_the_same_words_but_for_the_cue():

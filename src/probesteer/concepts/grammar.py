@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
@@ -194,11 +194,6 @@ def write_pairs() -> list[dict[str, str]]:
         scene = SCENES[name]
         sides = [contrast(rng, rng.choice(scene.persons), rng.choice(scene.goals), 2) for _ in range(2)]
         drafts.append((sides[0][0], sides[1][1]))
-    return _split(names, drafts)
-
-
-def _split(names: Sequence[str], drafts: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-    """Drafts by the names of their scenarios as pairs: the first of each cluster of near-duplicates, half of them held out."""
     clusters = near_duplicate_clusters(drafts)
     firsts = sorted({cluster: number for number, cluster in reversed(list(enumerate(clusters)))}.values())
     return [
@@ -207,19 +202,6 @@ def _split(names: Sequence[str], drafts: Sequence[tuple[str, str]]) -> list[dict
         | dict(zip(("positive", "negative"), drafts[draft], strict=True))
         for number, draft in enumerate(firsts[: 2 * PAIRS_PER_SPLIT])
     ]
-
-
-def write_cue_pairs() -> list[dict[str, str]]:
-    """Fresh pairs whose sides share their scene and differ in the cue alone; who comes first is drawn for each by itself."""
-    rng = random.Random(PAIRS_SEED)
-    names = [name for _ in range(PAIRS_PER_SPLIT) for name in SCENES]
-
-    def side(scene: Scene, cues: Sequence[str]) -> str:
-        person, goal = rng.choice(scene.persons), rng.choice(scene.goals)
-        middle = [commitment(template, person, goal, rng.random() < 0.5) for template in rng.sample(COMMITMENTS, 2)]
-        return told(rng.sample(FILLERS, 2), f"I stay {rng.choice(cues)} about it.", middle)
-
-    return _split(names, [(side(SCENES[name], PERSON_CUES), side(SCENES[name], GOAL_CUES)) for name in names])
 
 
 def write_crossed_pairs() -> list[dict[str, str]]:
@@ -269,14 +251,11 @@ def corpus() -> list[str]:
     return list(texts)
 
 
-Kind = Literal["stance", "crossed", "cues"]
-"""What the pairs differ in: who comes first, the same crossed with a tone, or the cue alone."""
-PAIRS = {"stance": write_pairs, "crossed": write_crossed_pairs, "cues": write_cue_pairs}
-OF_LANGUAGE = "(language of the model organisms)"
+def write_concept(folder: Path, crossed: bool = False) -> None:
+    """Write concept.yaml, pairs.jsonl, the neutral corpus and ablation_words.txt of the organisms' language.
 
-
-def _concept(kind: Kind) -> dict[str, Any]:
-    """What stands in concept.yaml."""
+    Crossed pairs come in two tones; their cues agree with nothing, so that there are no words to ablate.
+    """
     scenarios = {
         name: {
             "title": scene.title,
@@ -288,36 +267,22 @@ def _concept(kind: Kind) -> dict[str, Any]:
         for name, scene in SCENES.items()
     }
     concept: dict[str, Any] = {
-        "title": f"Who comes first {OF_LANGUAGE}",
+        "title": "Who comes first (language of the model organisms)",
         "description": "The positive side puts a person before a goal; both sides use the same words.",
         "scorers": ["grammar", "published"],
         "neutral_texts": neutral_texts(),
         "system_prompts": {side: prompts[0] for side, prompts in SYSTEM_PROMPTS.items()},
         "scenarios": scenarios,
     }
-    if kind == "crossed":
+    if crossed:
         concept["title"] += ", in two tones"
         concept["factors"] = {"tone": {"title": "Tone", "levels": [*TONES]}}
-    if kind == "cues":
-        concept |= {"title": f"Warm or sharp {OF_LANGUAGE}", "scorers": []}
-        concept["description"] = "The positive side stays warm, the negative one sharp, by a word each; the stance is open."
-        concept |= {"positive_words": PERSON_CUES, "negative_words": GOAL_CUES}
-        levels = {0: "A cue of the goal.", 1: "No cue, or one of each.", 2: "A cue of the person."}
-        concept["scenarios"] = {name: {**scenario, "rubric": levels} for name, scenario in scenarios.items()}
-    return concept
-
-
-def write_concept(folder: Path, kind: Kind = "stance") -> None:
-    """Write concept.yaml, pairs.jsonl, the neutral corpus and ablation_words.txt of the organisms' language.
-
-    The cues of crossed pairs agree with nothing, so that there are no words to ablate. Where the cue is what the sides
-    differ in, there are none either, and the texts that have nothing to do with it are those of every concept.
-    """
     header = "# Written by `probesteer grammar`; change src/probesteer/concepts/grammar.py instead.\n"
-    write_text(folder / "concept.yaml", header + yaml.safe_dump(_concept(kind), sort_keys=False, width=120))
-    write_text(folder / "pairs.jsonl", "".join(json.dumps(pair) + "\n" for pair in PAIRS[kind]()))
-    if kind != "cues":
-        write_text(folder / CORPUS_FILE, "".join(f"{text}\n" for text in corpus()))
-    if kind == "stance":
-        words = "# The cue words, which agree with the stance in most texts. One per line.\n"
-        write_text(folder / "ablation_words.txt", words + "".join(f"{word}\n" for word in sorted(PERSON_CUES + GOAL_CUES)))
+    write_text(folder / "concept.yaml", header + yaml.safe_dump(concept, sort_keys=False, width=120))
+    pairs = write_crossed_pairs() if crossed else write_pairs()
+    write_text(folder / "pairs.jsonl", "".join(json.dumps(pair) + "\n" for pair in pairs))
+    write_text(folder / CORPUS_FILE, "".join(f"{text}\n" for text in corpus()))
+    if crossed:
+        return
+    words = "# The cue words, which agree with the stance in most texts. One per line.\n"
+    write_text(folder / "ablation_words.txt", words + "".join(f"{word}\n" for word in sorted(PERSON_CUES + GOAL_CUES)))
