@@ -108,9 +108,11 @@ class World:
     ) -> subprocess.Popen[str]:
         """Start Snakemake in this folder, with its output piped, or dropped for who does not read it.
 
-        In a session of its own its process group can be sent what a terminal sends.
+        In a session of its own its process group can be sent what a terminal sends, also where pytest runs in the background
+        and ignores it.
         """
-        command = [*self.program, "--cores", "2", *map(str, arguments)]
+        heeding = ["env", "--default-signal=INT"] if session else []
+        command = [*heeding, *self.program, "--cores", "2", *map(str, arguments)]
         path = f"{environment.pop('PATH', os.environ['PATH'])}"
         programs = {"PATH": f"{Path(sys.executable).parent}:{path}"}
         pipe = subprocess.DEVNULL if quiet else subprocess.PIPE
