@@ -62,6 +62,13 @@ def test_every_page_is_in_the_site_and_its_generated_page_is_up_to_date():
     assert (ROOT / "docs/outputs.md").read_text() == outputs_text(), "run `make docs`"
 
 
+def test_no_name_of_the_glossary_is_explained_twice():
+    root = yaml.compose((ROOT / "src/probesteer/report/glossary.yaml").read_text(encoding="utf-8"))
+    for section in (root, *(own for _name, own in root.value)):
+        names = [name.value for name, _own in section.value]
+        assert sorted(names) == sorted(set(names))  # of two the last one would count, without a word
+
+
 def test_every_study_of_the_pages_is_one(monkeypatch):
     monkeypatch.chdir(ROOT)
     for page in PAGES:
