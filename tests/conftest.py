@@ -23,6 +23,8 @@ from probesteer.study.sections import levels
 
 ROOT = Path(__file__).parent.parent
 ORGANISMS = ROOT / "resources/organisms"
+SMOLLM2 = ROOT / "results/downloads/smollm2-135m/smollm2-135m.gguf"
+needs_smollm2 = pytest.mark.skipif(not SMOLLM2.exists(), reason="`python workflow/scripts/real_models.py smollm2-135m` gets it")
 ARCHITECTURES = ["llama", "qwen2", "phi3", "phi", "mistral"]
 LONGEST = 1200  # seconds of a run of Snakemake: one that waits for ever fails, and the other tests go on
 COPIED = ["Snakefile", "workflow", "config", "resources", "profiles"]

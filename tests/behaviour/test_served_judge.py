@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, SMOLLM2, needs_smollm2
 
 from probesteer.behaviour.endpoint import SYSTEM, Answers, endpoint_rater, level
 from probesteer.behaviour.judging import question
@@ -21,11 +22,10 @@ from probesteer.lm.gguf import convert
 from probesteer.lm.load import load_model
 from probesteer.study.model import Model
 
-SMOLLM2 = ROOT / "results/downloads/smollm2-135m/smollm2-135m.gguf"
 STARTS_WITHIN = 180  # seconds
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not SMOLLM2.exists(), reason="`python workflow/scripts/real_models.py smollm2-135m` gets the model"),
+    needs_smollm2,
     pytest.mark.skipif(not importlib.util.find_spec("fastapi"), reason="`transformers serve` needs fastapi and uvicorn"),
 ]
 
@@ -51,11 +51,10 @@ def url(weights: Path) -> Iterator[str]:
         try:
             for _ in range(STARTS_WITHIN):
                 assert server.poll() is None, log.read_text()
-                try:
+                with suppress(httpx2.HTTPError):
                     if httpx2.get(f"http://127.0.0.1:{port}/health").is_success:
                         break
-                except httpx2.HTTPError:
-                    time.sleep(1)
+                time.sleep(1)
             yield f"http://127.0.0.1:{port}/v1"
         finally:
             server.terminate()

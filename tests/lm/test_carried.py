@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from carried import Repeng, of_llama_cpp, transformer_lens
-from conftest import ORGANISMS, ROOT
+from conftest import ORGANISMS, SMOLLM2, needs_smollm2
 from llama_cpp import as_float32, installed
 from oracles import Ours, loaded
 from test_gguf import F32, write_gguf
@@ -14,9 +14,7 @@ from test_gguf import F32, write_gguf
 from probesteer.lm.load import load_model
 
 REPENG = os.environ.get("PROBESTEER_REPENG")
-SMOLLM2 = ROOT / "results/downloads/smollm2-135m/smollm2-135m.gguf"
 needs_llama_cpp = pytest.mark.skipif(not installed(), reason="xllamacpp, a wheel of llama.cpp, is not installed")
-needs_smollm2 = pytest.mark.skipif(not SMOLLM2.exists(), reason="`python workflow/scripts/real_models.py smollm2-135m` gets it")
 
 
 def ours_of(name: str) -> Ours:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import SMOLLM2, needs_smollm2
 from transformers import AutoModelForCausalLM
 
 from probesteer.lm.generate import generate
@@ -13,12 +13,7 @@ from probesteer.lm.load import load_model, render_prompt
 from probesteer.lm.request import Request
 from probesteer.study.model import Model
 
-SMOLLM2 = ROOT / "results/downloads/smollm2-135m/smollm2-135m.gguf"
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not SMOLLM2.exists(), reason="`python workflow/scripts/real_models.py smollm2-135m` gets the model"),
-]
+pytestmark = [pytest.mark.slow, needs_smollm2]
 
 
 @pytest.fixture(scope="module")
