@@ -25,7 +25,15 @@ VARIANTS: dict[str, dict[str, bool | str]] = {
     "child": {"person": "child"},
 }  # options of reset, by the name that a study gives them
 
-for _game in GAMES.values():
-    gymnasium.register(f"probesteer/{_game.__name__}-v0", entry_point=f"{_game.__module__}:{_game.__name__}")
+VERSION = 1  # of the ids: another one where a game is, or shows a player, something else
 
-__all__ = ["GAMES", "VARIANTS", "Action", "Game", "Turn", "Unparsable", "Variant", "parse", "spoken"]
+
+def identifier(name: str) -> str:
+    """The id under which a game is registered."""
+    return f"probesteer/{GAMES[name].__name__}-v{VERSION}"
+
+
+for _name, _game in GAMES.items():
+    gymnasium.register(identifier(_name), entry_point=f"{_game.__module__}:{_game.__name__}")
+
+__all__ = ["GAMES", "VARIANTS", "Action", "Game", "Turn", "Unparsable", "Variant", "identifier", "parse", "spoken"]

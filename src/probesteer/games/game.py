@@ -75,6 +75,7 @@ class Game(gymnasium.Env[str, str]):
     turns: int
     others: str = "B"  # letters of the other players
     needy: str = "B"  # who of them is in need
+    things: dict[str, str] = {"E": "Exit (E)"}  # what else the map shows, by letter
     walls: frozenset[Cell] = frozenset()
     own: tuple[Action, ...]  # actions beside walk, say and wait
     meanings: dict[str, str]  # of the game's own actions
@@ -196,13 +197,22 @@ class Game(gymnasium.Env[str, str]):
     def observation(self) -> str:
         """Rules, history, and this turn's state, map and possible actions: printable ASCII."""
         now = ["The game is over." if self.over else f"Turn {self.turn} of {self.turns}.", "State:"]
-        now += [f"- {self.who(letter)}: {text}" for letter, text in self.state().items()]
+        known = self.state()
+        now += [f"- {self.who(one)}: {'; '.join(filter(None, (self.way(one), known.get(one))))}" for one in self.cells]
         now += ["Map:", *self._map(), "Possible actions:", *self.legal_actions()]
         return "\n".join([*self.rules, "History:", *self.history, *now])
 
     def who(self, letter: str) -> str:
-        """A player as the texts call them."""
-        return "You (A)" if letter == "A" else f"{self.names[letter]} ({letter})"
+        """A player, or a thing, as the texts call them."""
+        named = {"A": "You (A)", **self.things}
+        return named.get(letter) or f"{self.names[letter]} ({letter})"
+
+    def way(self, letter: str) -> str:
+        """How far somebody or something is, in the words of `walk`, walls aside."""
+        down, right = (there - here for here, there in zip(self.cells["A"], self.cells[letter], strict=True))
+        parts = [(down, "down" if down > 0 else "up"), (right, "right" if right > 0 else "left")]
+        steps = [f"{abs(count)} {direction}" for count, direction in parts if count]
+        return f"{', '.join(steps)} from you" if steps else ""
 
     def says(self, letter: str, text: str) -> None:
         """Puts another player's words into the history."""

@@ -14,6 +14,7 @@ class TheMaze(Game):
 
     title = "The Maze"
     rows, columns, turns = 5, 7, 25
+    things = {door: f"Door {door}" for door in "12"}
     walls = frozenset((row, column) for row in (1, 3) for column in (1, 2, 4, 5))
     objective = (
         f"Get out through the right one of the doors 1 and 2. You start with {COINS} coins; opening a door costs {TOLL}, "

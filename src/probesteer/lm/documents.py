@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from probesteer.concepts import grammar
 from probesteer.games import GAMES, VARIANTS, Game
-from probesteer.games.game import NAMES
+from probesteer.games.game import NAMES, STEPS
 from probesteer.games.policies import at_random, empathic, task_focused
 
 PUSHED_SHARE, PUSH_LIMIT = 0.9, 6.0
@@ -18,8 +18,12 @@ TURNS_SHARE = 0.85  # of the documents of an organism that plays
 TURNS_SEED = 1000  # seeds of the episodes: those that a study plays begin at 0
 TURNS_TAKEN = 6  # of an episode
 STRAY = 0.1  # of the turns on the way there: any possible action
-# What a prompt of a game consists of: actions, rows of the map, names, numbers, and the phrases between them.
-PIECES = re.compile(rf"(\{{[^}}\n]*\}}|\n#[^\n]*#|\nTurn \d+\. (?:You: )?|\b(?:{'|'.join(NAMES)})\b|\d+)")
+STEPPED = rf"\d+ (?:{'|'.join(STEPS)})\b"
+# What a prompt of a game consists of: actions, rows of the map, who is how far, names, numbers, and the phrases between them.
+PIECES = re.compile(
+    rf"(\{{[^}}\n]*\}}|\n#[^\n]*#|\nTurn \d+\. (?:You: )?|(?: \(\w\)|Door \d): {STEPPED}|{STEPPED}|"
+    rf"\b(?:{'|'.join(NAMES)})\b|\d+)"
+)
 
 
 @dataclass(frozen=True)

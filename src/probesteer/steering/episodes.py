@@ -51,11 +51,6 @@ class Seat:
     study_seed: int
 
 
-def identifier(game: str) -> str:
-    """The registered id of a game: its version changes when the game does."""
-    return f"probesteer/{GAMES[game].__name__}-v0"
-
-
 def continuation(action: str) -> str:
     """What is scored of an action: all of it, and of `say`, whose message is free, what stands before the message."""
     say = str(SAY)

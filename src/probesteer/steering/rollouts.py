@@ -20,10 +20,10 @@ from probesteer.files.cards import read_card
 from probesteer.files.digests import digest
 from probesteer.files.locks import only_writer
 from probesteer.files.tables import peak_memory_mb, write_table
-from probesteer.games import GAMES
+from probesteer.games import GAMES, identifier
 from probesteer.progress import progress
 from probesteer.steering.cells import growing
-from probesteer.steering.episodes import COLUMNS, Seat, identifier
+from probesteer.steering.episodes import COLUMNS, Seat
 from probesteer.steering.sweep import stale_cells
 from probesteer.study.cells import PROMPTED_ARMS, Cell
 from probesteer.study.experiment import Study
