@@ -132,7 +132,8 @@ def light_jobs(study: Study, model: Model, captures: int, missing: int) -> Light
     scores = sum(texts or not paths.scores(name, scorer).exists() for scorer in plain)
     effects = texts or probes or scores or not all(paths.effects(name, table).exists() for table in EFFECTS)
     made = [*(paths.readings(name, of) for of in READINGS), *(paths.correlation(name, table) for table in CORRELATION)]
-    read = study.correlation and (texts or scores or not all(path.exists() for path in [paths.detection(name), *made]))
+    made += [paths.detection(name), *(paths.transcripts(author) for author in study.games_read(name))]
+    read = study.correlation and (texts or scores or not all(path.exists() for path in made))
     again = texts or not paths.scores(name, "rubric").exists()
     return Light(count + texts + scores + bool(effects), again, int(read))
 

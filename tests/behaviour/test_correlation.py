@@ -2,13 +2,15 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from agreement import planted
 from scipy.stats import pearsonr, somersd, spearmanr
 
 from probesteer.behaviour.anti_steered import anti_steered
-from probesteer.behaviour.correlation import binary, coefficients, correlations, joined, pearson, spearman, trend
+from probesteer.behaviour.correlation import binary, coefficients, correlations, done, joined, pearson, spearman, trend
 from probesteer.behaviour.gap import gap_row
+from probesteer.files.tables import write_row_groups
 from probesteer.report.published import replication
 from probesteer.stats import auroc_interval
 from probesteer.study.model import Model
@@ -35,7 +37,8 @@ def points(slope: float = 1.0, between: float = 0.0, seed: int = 0, author: str 
     push = table["alpha"] + (table["arm"] == "prompted-positive") - 1.0 * (table["arm"] == "prompted-negative")
     reading = push + rng.standard_normal(len(table))
     evidence = np.round(slope * reading + 0.5 * rng.standard_normal(len(table)) + between * scenario)
-    return table.assign(block=2, projection=reading + between * scenario, evidence=evidence, positive=evidence > 0)
+    read = table.assign(block=2, projection=reading + between * scenario)
+    return read.assign(evidence=evidence, positive=evidence > 0, against="score")
 
 
 def test_the_coefficients_are_those_of_scipy_where_there_is_one_stratum():
@@ -127,9 +130,25 @@ def test_readings_meet_the_scores_of_the_same_texts_which_are_coherent_and_rated
     scores.loc[0, "coherent"] = False
     scores["positive"] = scores["positive"].astype("boolean")
     scores.loc[1, "positive"] = pd.NA
-    readings = table.drop(columns=["evidence", "positive"]).astype({"layer": "Int32"})
+    readings = table.drop(columns=["evidence", "positive", "against"]).assign(turn=None).astype({"layer": "Int32"})
     found = joined(readings, pd.concat([scores, again[again["sample"] > 1]]), "m")
     assert len(found) == len(table) - 2 and found["projection"].notna().all()
+
+
+def test_answers_in_games_meet_the_deeds_of_their_episode(tmp_path):
+    """Two episodes at one dose, two turns each: what counts is the score of the last turn, whatever the order of rows."""
+    at = {"arm": "probe", "layer": 3, "game": "the_duel", "variant": "default", "alpha": 0.5}
+    scored = {(0, 2): 2, (0, 1): 0, (1, 1): 0, (1, 2): 1}
+    turns = [{**at, "seed": seed, "turn": turn, "score": score} for (seed, turn), score in scored.items()]
+    write_row_groups([pa.Table.from_pylist(turns)], tmp_path / "turns.parquet")
+    written = pd.DataFrame(turns).rename(columns={"game": "scenario", "seed": "sample"}).drop(columns="score")
+    readings = written.assign(author="m", block=2, projection=[1.0, 0.0, -1.0, -2.0])
+    elsewhere = readings.head(1).assign(turn=None, variant=None, projection=9.0)
+    found = done(pd.concat([readings, elsewhere]), tmp_path / "turns.parquet", "m").sort_values("sample")
+    assert found["projection"].tolist() == [0.5, -1.5] and found["evidence"].tolist() == [1.0, 0.0]
+    assert found["positive"].tolist() == [True, False] and set(found["against"]) == {"deed"}
+    rows = pd.DataFrame(correlations(pd.concat([points(), found])))
+    assert set(rows.query("against == 'deed'")["texts"]) == {"steered"} and len(rows.query("against == 'score'"))
 
 
 @pytest.mark.parametrize(("doses", "label"), [((-1.0, 0.0, 1.0), "-1 to 1"), ((-2.0, -1.0, 0.0, 1.0, 2.0), "all")])

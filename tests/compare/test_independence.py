@@ -44,7 +44,8 @@ def read_texts(rng: np.random.Generator, own: float, spilt: float) -> pd.DataFra
     places = [("baseline", None, 0.0), *(("probe", layer, alpha) for layer in (2, 4) for alpha in (-2.0, -1.0, 1.0, 2.0))]
     keys = product(places, (f"s{number}" for number in range(4)), range(12))
     rows = [(arm, layer, alpha, scenario, sample) for (arm, layer, alpha), scenario, sample in keys]
-    table = pd.DataFrame(rows, columns=["arm", "layer", "alpha", "scenario", "sample"]).assign(model="m", author="m", block=3)
+    table = pd.DataFrame(rows, columns=["arm", "layer", "alpha", "scenario", "sample"])
+    table = table.assign(model="m", author="m", block=3, variant=None)
     shared = table.groupby(["scenario", "sample"]).ngroup().map(dict(enumerate(rng.standard_normal(48))))
     for column, change in (("projection", own), ("control_projection", spilt)):
         table[column] = change / 4 * table["alpha"] + shared + 0.5 * rng.standard_normal(len(table))
@@ -56,7 +57,8 @@ def test_what_steering_for_one_concept_moves_of_another_is_found_and_where_it_mo
     for seed in range(100):
         rng = np.random.default_rng(seed)
         others = read_texts(rng, 9.0, 9.0).assign(author="other")  # whose texts are not steered for this model
-        table = pd.concat([read_texts(rng, 2.0, 0.5 * (seed % 2)), others])
+        played = read_texts(rng, 9.0, 9.0).assign(variant="default")  # nor what it wrote in games
+        table = pd.concat([read_texts(rng, 2.0, 0.5 * (seed % 2)), others, played])
         found = spill_over(table, "a", "b").set_index("what")
         assert set(found["layer"]) == {3} and found.loc["a", "reading_change"] == pytest.approx(2.0, abs=0.5)
         lower, upper = found.loc["b", ["reading_change_lower", "reading_change_upper"]]

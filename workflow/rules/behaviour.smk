@@ -92,7 +92,8 @@ rule effects:
         "probesteer effects --study {params.study:q} --model {wildcards.model:q} 2> {log:q}"
 
 
-# What a model reads in its own texts and in those of the first steered model, which all read, against the scores.
+# What a model reads in its own texts and games and in those of the first steered model, which all read, against the scores
+# and deeds.
 rule correlation:
     input:
         card=card_of,
@@ -101,6 +102,7 @@ rule correlation:
         detection=PATHS.detection("{model}"),
         texts=lambda wildcards: [PATHS.texts(name) for name in STUDY.authors_of(wildcards.model)],
         scores=lambda wildcards: [PATHS.scores(name, STUDY.scorers[0]) for name in STUDY.authors_of(wildcards.model)],
+        games=lambda wildcards: [PATHS.transcripts(name) for name in STUDY.games_read(wildcards.model)],
     output:
         update([PATHS.readings("{model}", of) for of in READINGS]),
         [PATHS.correlation("{model}", table) for table in CORRELATION],

@@ -1,6 +1,7 @@
-"""Does what a model reads in a text go with what the text does? Projections against scores, with intervals over clusters."""
+"""Does what a model reads in texts go with what they do? Projections against scores and deeds, with intervals over clusters."""
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,20 @@ import pyarrow as pa
 from scipy.stats import norm, rankdata, t
 
 from probesteer.behaviour.changes import Interval, bounded
+from probesteer.behaviour.deeds import BEST, EPISODE
 from probesteer.behaviour.gap import gap_row
 from probesteer.behaviour.ratings import arms_of
-from probesteer.files.tables import read_fingerprint, read_table, write_table
+from probesteer.files.tables import read_fingerprint, read_row_groups, read_table, write_table
 from probesteer.jobs import correlation_settings
 from probesteer.stats import LEVEL, area_interval, auroc_interval, clusters, jackknife_interval, share_interval
 from probesteer.study.cells import BASELINE_ARM, PROBE_ARM, PROMPTED_ARMS
 from probesteer.study.experiment import Study
 from probesteer.study.model import Model
 
-NUMERICS = 1  # bump by hand when the same readings and scores give other numbers
+NUMERICS = 2  # bump by hand when the same readings and scores give other numbers
 POWER = 0.8
 OVERALL, WITHIN = "overall", "within scenarios"
+SCORE, DEED = "score", "deed"  # what a reading is held against: of a text, and of an episode of a game
 SETS = {  # which arms are looked at together
     "unsteered": (BASELINE_ARM,),
     "prompted": (BASELINE_ARM, *PROMPTED_ARMS),
@@ -46,7 +49,9 @@ def correlate_model(study: Study, model: Model) -> None:
     readings = {of: read_table(path).to_pandas() for of, path in paths.items()}
     files = {name: study.paths.scores(name, decides) for name in authors}
     scores = {name: read_table(path).to_pandas() for name, path in files.items()}
-    points = pd.concat([joined(readings["texts"], scores[name], name) for name in authors], ignore_index=True)
+    parts = [joined(readings["texts"], scores[name], name) for name in authors]
+    parts += [done(readings["texts"], study.paths.transcripts(name), name) for name in study.games_read(model.name)]
+    points = pd.concat(parts, ignore_index=True)
     tables = {
         "correlation": pd.DataFrame(correlations(points)),
         "binary": pd.DataFrame(binary(points)),
@@ -60,20 +65,36 @@ def correlate_model(study: Study, model: Model) -> None:
 
 
 def joined(readings: pd.DataFrame, scores: pd.DataFrame, author: str) -> pd.DataFrame:
-    """The coherent, rated texts of an author with what was read in them: AT, block, projection, evidence, positive."""
+    """The coherent, rated texts of an author with what was read in them: AT, block, projection, evidence, positive, against."""
     rated = scores[scores["positive"].notna() & scores["coherent"]]
     rated = rated.assign(author=author, arm=arms_of(rated))
     rated["layer"] = rated["layer"].where(rated["arm"] == PROBE_ARM).astype("Int32")
     own = rated.drop_duplicates(AT)[[*AT, "evidence", "positive"]].astype({"evidence": float, "positive": bool})
-    return readings.astype({"layer": "Int32"}).merge(own, on=AT).dropna(subset=["projection"])
+    read = readings[readings["turn"].isna()].astype({"layer": "Int32"})
+    return read.merge(own, on=AT).dropna(subset=["projection"]).assign(against=SCORE).drop(columns="turn")
+
+
+def done(readings: pd.DataFrame, transcripts: Path, author: str) -> pd.DataFrame:
+    """An author's episodes as rows of `joined`: the mean of what was read in the answers, against the deeds of the episode.
+
+    The evidence is their score less 1, so that the best is positive, and none is evidence against.
+    """
+    turns = [group.select([*EPISODE, "turn", "score"]).to_pandas() for group in read_row_groups(transcripts)]
+    last = pd.concat(turns).sort_values("turn").groupby(EPISODE, dropna=False)["score"].last().reset_index()
+    last = last.rename(columns={"game": "scenario", "seed": "sample"}).assign(author=author)
+    evidence = (last.pop("score") - BEST / 2).astype(float)
+    last = last.assign(evidence=evidence, positive=evidence > 0, against=DEED).astype({"layer": "Int32"})
+    at = [*AT, "variant", "block"]
+    read = readings[readings["turn"].notna()].drop(columns="turn").astype({"layer": "Int32"}).dropna(subset=["projection"])
+    return read.groupby(at, dropna=False).mean().reset_index().merge(last, on=[*AT, "variant"])
 
 
 def sets(points: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     """The points of each author and set, and what names them; another author's texts are not steered."""
-    for author, own in points.groupby("author", sort=False):
+    for (against, author), own in points.groupby(["against", "author"], sort=False):
         for name, arms in SETS.items():
             if len(part := own[own["arm"].isin(arms)]) and (name != "steered" or (part["arm"] == PROBE_ARM).any()):
-                yield {"author": author, "texts": name, "block": int(part["block"].iloc[0])}, part
+                yield {"author": author, "against": against, "texts": name, "block": int(part["block"].iloc[0])}, part
 
 
 def units(points: pd.DataFrame) -> np.ndarray:
@@ -82,7 +103,9 @@ def units(points: pd.DataFrame) -> np.ndarray:
 
 
 def correlations(points: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Rows per author, set and scope: OVERALL, clustered by scenarios; WITHIN them, and in each, clustered by samples.
+    """Rows per author, what is held against (score, deed), set and scope.
+
+    Scopes: OVERALL, clustered by scenarios; WITHIN them, and in each, clustered by samples.
 
     pearson and spearman: of projection and evidence, within scenarios less the means (of ranks) there; trend: Somers' D of the
     projection across texts against the behaviour, neither, and for it (`trend`). detectable: the Pearson correlation that is
@@ -164,7 +187,7 @@ COEFFICIENTS: dict[str, Coefficient] = {"pearson": pearson, "spearman": spearman
 
 
 def binary(points: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Rows per author and set: is a text that is read as positive scored so? At the threshold of the training pairs.
+    """Rows per author, what is held against, and set: is a text that is read as positive scored so? At the pairs' threshold.
 
     tp, fp, tn, fn; accuracy, recall, specificity, precision (shares with intervals over samples of a scenario) and f1; auroc,
     which needs no threshold. A share is missing where there is nothing to take it of.

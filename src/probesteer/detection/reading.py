@@ -15,7 +15,16 @@ from probesteer.detection.activations import LayerActivations, read_layer, read_
 from probesteer.directions.methods import fitted
 from probesteer.errors import InputError
 from probesteer.files.cards import read_card
-from probesteer.files.tables import is_fresh, peak_memory_mb, read_fingerprint, read_inputs, read_table, write_table
+from probesteer.files.tables import (
+    is_fresh,
+    peak_memory_mb,
+    read_fingerprint,
+    read_inputs,
+    read_row_groups,
+    read_table,
+    write_table,
+)
+from probesteer.games import VARIANTS, Variant
 from probesteer.jobs import reading_settings
 from probesteer.study.cells import BASELINE_ARM, PROBE_ARM, PROMPTED_ARMS
 from probesteer.study.experiment import Study
@@ -23,9 +32,11 @@ from probesteer.study.model import Model
 from probesteer.study.options import EMBEDDINGS
 from probesteer.study.paths import READINGS
 
-NUMERICS = 1  # bump by hand when the same inputs give other readings
+NUMERICS = 2  # bump by hand when the same inputs give other readings
 OF_CONTROL = "control_projection"  # the column of what the control concept's direction reads
 KEY = ["author", "arm", "layer", "scenario", "alpha", "sample"]
+IN_GAMES = ["variant", "turn"]  # beside KEY, where a game is the scenario and its seed the sample; elsewhere null
+ASKED = [name for name, options in VARIANTS.items() if Variant.of(options).need]  # variants with somebody in need
 
 
 @dataclass(frozen=True)
@@ -63,21 +74,23 @@ def reading_inputs(
     caches: Mapping[str, Mapping[str, Any]],
     detection: str,
     texts: Mapping[str, str],
+    games: Mapping[str, str],
 ) -> dict[str, Any]:
     """Everything that determines a model's readings.
 
-    Given what determines the caches of its concepts, and the fingerprints of its detection and of the texts by author.
+    Given what determines the caches of its concepts, and the fingerprints of its detection and, by author, of texts and games.
     """
     inputs = {"numerics": NUMERICS, "model": card["digest"], "chat_template": card["chat_template"], "caches": dict(caches)}
+    inputs |= {"games": dict(games)} if games else {}
     return {**inputs, "detection": detection, "texts": dict(texts), **reading_settings(study, model)}
 
 
 def read_model(study: Study, model: Model) -> None:
-    """Write what a model reads in its own texts and in those of the first steered model, and in held-out pairs.
+    """Write what a model reads in its own texts and games and in those of the first steered model, and in held-out pairs.
 
-    texts: a row per text of `written`, with `block` and `projection` (`Reader.read`), and what the control concept's direction
-    at that block reads there. pairs: a row per held-out text and block. A steered text is read without the push, as any other.
-    Raises InputError.
+    texts: a row per text of `written`, answers in games (`said_in`) among them, with `block` and `projection` (`Reader.read`),
+    and what the control concept's direction at that block reads there. pairs: a row per held-out text and block. A steered text
+    is read without the push, as any other. Raises InputError.
     """
     started = time.monotonic()
     sets, card = pair_sets(study), read_card(study.paths.card(model.name, model.key))
@@ -85,9 +98,10 @@ def read_model(study: Study, model: Model) -> None:
     path = paths[study.concept]
     sources = {name: study.paths.texts(name) for name in study.authors_of(model.name)}
     detection = study.paths.detection(model.name)
-    prints = {name: read_fingerprint(source) for name, source in sources.items()}
+    games = {name: study.paths.transcripts(name) for name in study.games_read(model.name)}
+    prints = [{name: read_fingerprint(source) for name, source in of.items()} for of in (sources, games)]
     made = {name: read_inputs(one) for name, one in paths.items()}
-    inputs = reading_inputs(study, model, card, made, read_fingerprint(detection), prints)
+    inputs = reading_inputs(study, model, card, made, read_fingerprint(detection), *prints)
     made_from = {of: {**inputs, "of": of} for of in READINGS}
     if all(is_fresh(study.paths.readings(model.name, of), own) for of, own in made_from.items()):
         print(f"the readings of {model.name} are up to date", file=sys.stderr)
@@ -96,8 +110,9 @@ def read_model(study: Study, model: Model) -> None:
     block = chosen_block(study, model)
     caches = {layer: read_layer(path, layer) for layer in blocks}
     limit = study.criteria.trend_alpha
-    tables = [written(read_table(source).to_pandas(), name, name == model.name, limit) for name, source in sources.items()]
-    texts = pd.concat(tables, ignore_index=True)
+    tables = [(name, read_table(source).to_pandas()) for name, source in sources.items()]
+    tables += [(name, said_in(turns.to_pandas())) for name, source in games.items() for turns in read_row_groups(source)]
+    texts = pd.concat([written(table, name, name == model.name, limit) for name, table in tables], ignore_index=True)
     readers = {"projection": Reader.of(caches[block])}
     if study.control_concept:
         readers[OF_CONTROL] = Reader.of(read_layer(paths[study.control_concept], block))
@@ -120,20 +135,32 @@ def chosen_block(study: Study, model: Model) -> int:
 
 
 def written(texts: pd.DataFrame, author: str, own: bool, limit: float) -> pd.DataFrame:
-    """The texts that are read, columns KEY and text: unsteered and prompted ones, and of one's own those of the probe's arm.
+    """The texts that are read: KEY, IN_GAMES and text; unsteered and prompted ones, and of one's own those of the probe's arm.
 
     The latter within |alpha| <= limit. An unsteered text, which stands at every steered layer, is there once, without a layer.
     """
     steered = (texts["arm"] == PROBE_ARM) & (texts["alpha"].abs() <= limit) & own
     shown = texts[steered | texts["arm"].isin([BASELINE_ARM, *PROMPTED_ARMS])].assign(author=author)
     shown["layer"] = shown["layer"].where(shown["arm"] == PROBE_ARM).astype("Int32")
-    return shown.drop_duplicates(KEY)[[*KEY, "text"]]
+    columns = [*KEY, *IN_GAMES, "text"]
+    return shown.reindex(columns=columns).astype({"variant": "string", "turn": "Int32"}).drop_duplicates(columns[:-1])
+
+
+def said_in(turns: pd.DataFrame) -> pd.DataFrame:
+    """Answers in games in which somebody is in need, as texts: a game is the scenario, its seed the sample."""
+    asked = turns[turns["variant"].isin(ASKED)]
+    texts = asked.rename(columns={"game": "scenario", "seed": "sample", "answer": "text"})
+    return texts[[*KEY[1:], *IN_GAMES, "text"]]
 
 
 def projected(
     study: Study, card: Mapping[str, Any], pairs: PairSet, texts: pd.DataFrame, block: int, readers: Mapping[str, Reader]
 ) -> tuple[pd.DataFrame, float]:
-    """The texts with `block` and a column per reader, and the seconds of loading; those without content are left out."""
+    """The texts with `block` and a column per reader, and the seconds of loading.
+
+    Left out are texts without content, and those of a scenario (a game) that the concept does not have, where a text is read as
+    the answer to its scenario. What was written twice is read once.
+    """
     from probesteer.lm.capture import pooled_activations
     from probesteer.lm.load import load_card
 
@@ -141,13 +168,17 @@ def projected(
     language_model, tokenizer = load_card(card)
     loading = time.monotonic() - started
     special = {*tokenizer.all_special_ids}
-    has_content = [not special.issuperset(tokenizer(text)["input_ids"][1:]) for text in texts["text"]]
-    print(f"{len(texts) - sum(has_content)} of {len(texts)} texts have nothing to read", file=sys.stderr)
-    kept = texts[has_content]
-    shown = read_texts(tokenizer, list(zip(kept["scenario"], kept["text"], strict=True)), pairs.prompts, card["chat_template"])
+    distinct = texts[["scenario", "text"]].drop_duplicates()
+    if pairs.prompts is not None:
+        distinct = distinct[distinct["scenario"].isin(pairs.prompts)]
+    distinct = distinct[[not special.issuperset(tokenizer(text)["input_ids"][1:]) for text in distinct["text"]]]
+    rows = list(distinct.itertuples(index=False, name=None))
+    shown = read_texts(tokenizer, rows, pairs.prompts, card["chat_template"])
     found = pooled_activations(language_model, tokenizer, shown, [block], study.pooling, max_tokens=study.max_text_tokens)
     read = {name: reader.read(found[:, 0]) for name, reader in readers.items()}
-    return kept.drop(columns="text").assign(block=block, **read), loading
+    kept = texts.merge(distinct.assign(block=block, **read), on=["scenario", "text"])
+    print(f"{len(texts) - len(kept)} of {len(texts)} texts have nothing to read", file=sys.stderr)
+    return kept.drop(columns="text"), loading
 
 
 def held_out_rows(cache: LayerActivations, layer: int) -> pd.DataFrame:

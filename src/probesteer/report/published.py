@@ -98,8 +98,9 @@ def _table_3(name: str, steering: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def of_own_texts(table: pd.DataFrame, model: str) -> pd.DataFrame:
-    """The rows of a table of correlation on a model's own texts, prompted and unprompted, over all scenarios."""
+    """The rows of a table of correlation on a model's own texts, prompted and unprompted, over all scenarios; not of games."""
     rows = table[(table["model"] == model) & (table["author"] == model) & (table["texts"] == "prompted")]
+    rows = rows[rows["against"] == "score"]
     return rows[rows["scope"] == rows["scope"].iloc[0]] if "scope" in rows and len(rows) else rows
 
 

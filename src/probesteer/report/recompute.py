@@ -102,11 +102,11 @@ def steps(study: Study, report: Path, history: Path, made: Mapping[str, str]) ->
         for scorer in study.scorers:
             yield partial(rescore if scorer == "rubric" else score_job, study, model, scorer)
         yield partial(write_effects, study, model)
-        if study.correlation:
-            yield partial(correlate_model, study, model)
     for model in study.players:
         yield partial(gather_games, study, model)
         yield partial(write_deeds, study, study_concept(study), model)
+    for model in study.steered if study.correlation else []:
+        yield partial(correlate_model, study, model)
     yield partial(_report, study, report, history, made)
 
 

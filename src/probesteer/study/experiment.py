@@ -297,6 +297,11 @@ class Study(Options):
         """The models that play games."""
         return self.steered if self.games else []
 
+    def games_read(self, model: str) -> list[str]:
+        """The models whose games a model reads, where they write in them: its `authors_of`."""
+        write = self.correlation and self.games is not None and self.games.decides == "answer"
+        return self.authors_of(model) if write else []
+
     @property
     def tables(self) -> list[str]:
         """The tables of the report."""

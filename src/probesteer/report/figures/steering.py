@@ -161,13 +161,13 @@ def steering_by_layer(trends: pd.DataFrame, specificity: pd.DataFrame) -> Drawn:
 
 
 def behavioural_correlation(correlation: pd.DataFrame) -> Drawn:
-    """How what is read in a text goes with its score: Pearson's correlation with its interval, by model and by which texts.
+    """How what is read goes with the score of a text, or the deed of a game: Pearson's correlation with its interval.
 
-    Over all texts, and within scenarios; columns model, author (who wrote the texts), texts, block, scope, pearson.
+    Over all texts, and within scenarios; columns model, author (who wrote), against, texts, block, scope, pearson.
     """
     scopes = {"overall": look(0), "within scenarios": look(1)}
     data = correlation[correlation["scope"].isin(list(scopes))]
-    keys = ["model", "author", "texts", "block"]
+    keys = ["model", "author", "against", "texts", "block"]
     groups = data.loc[data["model"].isin(first_models(data)), keys].drop_duplicates().reset_index(drop=True)
     figure = Figure(figsize=(WIDTH, 1.1 + 0.32 * len(groups)), layout="constrained")
     axis = figure.subplots()
@@ -176,10 +176,10 @@ def behavioural_correlation(correlation: pd.DataFrame) -> Drawn:
         rows = groups.merge(data[data["scope"] == scope], on=keys, how="left")
         forest(axis, np.arange(len(rows)) + offset, rows, "pearson", **style)
         axis.plot([], [], linestyle="none", label=scope, **style)
-    written = [
-        f"{row.texts} texts of {row.author}" if row.author != row.model else f"{row.texts} texts" for row in groups.itertuples()
-    ]
-    name_rows(axis, [f"{row.model}, block {row.block}: {text}" for row, text in zip(groups.itertuples(), written, strict=True)])
-    axis.set(xlabel="correlation of projection and score", xlim=(-1.05, 1.05))
+    kinds = {"score": "texts", "deed": "games"}
+    authors = ["" if row.author == row.model else f" of {row.author}" for row in groups.itertuples()]
+    named = [f"{row.model}, block {row.block}: {row.texts} {kinds[row.against]}" for row in groups.itertuples()]
+    name_rows(axis, [row + author for row, author in zip(named, authors, strict=True)])
+    axis.set(xlabel="correlation of projection with score or deed", xlim=(-1.05, 1.05))
     below(figure, axis, 2)
     return Drawn(figure, data[[*keys, "scope", *bounds_of("pearson")]])
