@@ -65,7 +65,8 @@ def trends(models: int) -> pd.DataFrame:
 
 def correlation(models: int) -> pd.DataFrame:
     table = pd.DataFrame([{"model": f"m{model:02}", "scope": scope} for model in range(models) for scope in ("overall", "s0")])
-    return table.assign(author="m00", against="score", texts="steered", block=1, pearson=0.5, pearson_lower=0.2, pearson_upper=0.7)
+    table = table.assign(author="m00", against="score", texts="steered", block=1)
+    return table.assign(pearson=0.5, pearson_lower=0.2, pearson_upper=0.7)
 
 
 DRAW = {

@@ -1,6 +1,7 @@
 """A study in which models read what was written, and people rate it: what runs, what is read, what stands in the report."""
 
 import csv
+import itertools
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from probesteer.cli import main
 from probesteer.concepts import check_study
 from probesteer.concepts.data import activations_path, pair_set
 from probesteer.detection.activations import read_layer
-from probesteer.detection.reading import Reader, chosen_block, written
+from probesteer.detection.reading import Reader, chosen_block, said_in, written
 from probesteer.files.cards import read_card
 from probesteer.jobs import results, unfinished
 from probesteer.lm.capture import pooled_activations
@@ -43,6 +44,29 @@ def test_what_is_read_are_unsteered_and_prompted_texts_once_and_ones_own_steered
     assert own["arm"].value_counts().to_dict() == {"probe": 12, "baseline": 6, "prompted-positive": 6, "prompted-negative": 6}
     assert set(others["arm"]) == {"baseline", "prompted-positive", "prompted-negative"}
     assert "probe" not in set(written(texts, "llama", True, 1.0)["arm"]), "steered farther than the trend range"
+
+
+def test_answers_in_games_are_read_turn_by_turn_where_somebody_is_in_need():
+    turns = [
+        {
+            "arm": arm,
+            "layer": layer,
+            "game": "the_duel",
+            "variant": variant,
+            "alpha": alpha,
+            "seed": 0,
+            "turn": turn,
+            "answer": "so",
+        }
+        for arm, layer, alpha in (("baseline", None, 0.0), ("probe", 3, -2.0), ("probe", 3, 9.0), ("flipped-1", 3, 2.0))
+        for variant in ("default", "no_need", "child")
+        for turn in (1, 2)
+    ]
+    own, others = (written(said_in(pd.DataFrame(turns)), "m", mine, 5.0) for mine in (True, False))
+    assert own.groupby(["arm", "variant"]).size().to_dict() == dict.fromkeys(
+        itertools.product(("baseline", "probe"), ("child", "default")), 2
+    )
+    assert set(others["arm"]) == {"baseline"} and set(own["scenario"]) == {"the_duel"} and set(own["text"]) == {"so"}
 
 
 @pytest.mark.slow
