@@ -47,22 +47,12 @@ def test_what_is_read_are_unsteered_and_prompted_texts_once_and_ones_own_steered
 
 
 def test_answers_in_games_are_read_turn_by_turn_where_somebody_is_in_need():
-    turns = [
-        {
-            "arm": arm,
-            "layer": layer,
-            "game": "the_duel",
-            "variant": variant,
-            "alpha": alpha,
-            "seed": 0,
-            "turn": turn,
-            "answer": "so",
-        }
-        for arm, layer, alpha in (("baseline", None, 0.0), ("probe", 3, -2.0), ("probe", 3, 9.0), ("flipped-1", 3, 2.0))
-        for variant in ("default", "no_need", "child")
-        for turn in (1, 2)
-    ]
-    own, others = (written(said_in(pd.DataFrame(turns)), "m", mine, 5.0) for mine in (True, False))
+    pushes = (("baseline", None, 0.0), ("probe", 3, -2.0), ("probe", 3, 9.0), ("flipped-1", 3, 2.0))
+    played = itertools.product(pushes, ("default", "no_need", "child"), (1, 2))
+    turns = pd.DataFrame(
+        [(*push, variant, turn) for push, variant, turn in played], columns=["arm", "layer", "alpha", "variant", "turn"]
+    ).assign(game="the_duel", seed=0, answer="so")
+    own, others = (written(said_in(turns), "m", mine, 5.0) for mine in (True, False))
     assert own.groupby(["arm", "variant"]).size().to_dict() == dict.fromkeys(
         itertools.product(("baseline", "probe"), ("child", "default")), 2
     )
