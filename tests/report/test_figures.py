@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
+import warnings
 from itertools import combinations, permutations
 
 import numpy as np
@@ -176,3 +177,12 @@ def test_labels_are_moved_apart_as_little_as_it_takes_and_keep_their_order():
     crowded = spread(np.zeros(5), 1.0)
     assert np.diff(crowded).tolist() == [1.0] * 4 and crowded.mean() == 0
     assert spread([], 1.0).tolist() == []
+
+
+def test_correlations_without_an_interval_are_not_drawn_and_none_at_all_warn_of_nothing():
+    two = correlation(2)
+    two.loc[two["model"] == "m01", "pearson_lower"] = np.nan
+    assert {*steering.behavioural_correlation(two).data["model"]} == {"m00"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert steering.behavioural_correlation(two.assign(pearson_lower=np.nan)).data.empty

@@ -163,10 +163,11 @@ def steering_by_layer(trends: pd.DataFrame, specificity: pd.DataFrame) -> Drawn:
 def behavioural_correlation(correlation: pd.DataFrame) -> Drawn:
     """How what is read goes with the score of a text, or the deed of a game: Pearson's correlation with its interval.
 
-    Over all texts, and within scenarios; columns model, author (who wrote), against, texts, block, scope, pearson.
+    Over all texts, and within scenarios; columns model, author (who wrote), against, texts, block, scope, pearson. What has no
+    interval is left out: of two texts a correlation is 1 or -1, whatever they are.
     """
     scopes = {"overall": look(0), "within scenarios": look(1)}
-    data = correlation[correlation["scope"].isin(list(scopes))]
+    data = correlation[correlation["scope"].isin(list(scopes)) & correlation["pearson_lower"].notna()]
     keys = ["model", "author", "against", "texts", "block"]
     groups = data.loc[data["model"].isin(first_models(data)), keys].drop_duplicates().reset_index(drop=True)
     figure = Figure(figsize=(WIDTH, 1.1 + 0.32 * len(groups)), layout="constrained")

@@ -158,7 +158,7 @@ def forest(axis: Axes, places: Iterable[float], rows: pd.DataFrame, column: str,
 def name_rows(axis: Axes, names: Sequence[object]) -> None:
     """Name the rows of a forest, the first one on top."""
     axis.set_yticks(range(len(names)), [str(name).replace("_", " ") for name in names])
-    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.set_ylim(max(len(names), 1) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
     axis.tick_params(axis="y", length=0)
 
