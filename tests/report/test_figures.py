@@ -1,8 +1,8 @@
 """Figures: one style, four files each, the same bytes for the same data; many models still fit."""
 
 import re
-import xml.etree.ElementTree as ET
 import warnings
+import xml.etree.ElementTree as ET
 from itertools import combinations, permutations
 
 import numpy as np
