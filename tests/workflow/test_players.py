@@ -18,8 +18,9 @@ def test_deeds_that_were_planted_move_and_words_alone_are_told_apart(fresh: Worl
     player, talker, bystander = (changes.loc[name] for name in ("player", "talker", "bystander"))
     assert player["deeds_p"] <= 0.05 and player["deeds_change_lower"] > 0 and player["words_change_lower"] > 0
     assert talker["words_change_lower"] > 0 and talker["gap_lower"] > 0 and talker["deeds_change_lower"] <= 0
-    assert bystander["deeds_p"] > 0.05
-    for moved in ("deeds", "words"):
-        assert bystander[f"{moved}_change_lower"] <= 0 <= bystander[f"{moved}_change_upper"]
+    assert bystander["deeds_p"] > 0.05 and bystander["words_change_lower"] <= 0
+    assert bystander["deeds_change_lower"] <= 0 <= bystander["deeds_change_upper"]
+    own = "against == 'deed' and author == model and texts == 'steered' and scope == 'within scenarios'"
+    assert pd.read_csv(tables / "correlation.csv").query(own).set_index("model").loc["player", "pearson_lower"] > 0
     understood = pd.read_csv(tables / "deeds.csv").query("arm == 'baseline' and game == 'all'").set_index("model")
     assert (understood["unparsable"] <= 0.05).all()
