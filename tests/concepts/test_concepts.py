@@ -135,6 +135,7 @@ def test_a_new_concept_is_a_skeleton_that_is_refused_until_it_is_filled_in(fresh
         assert says in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_control_concepts_direction_is_tried_on_the_concept(fresh):
     fresh.run(fresh.study(control_concept="formality", steering_layers=[], layers=[-1, 2, 3], ablations=1))
     tables = fresh.folder / "results/small/council/tables"

@@ -285,6 +285,7 @@ def test_each_side_can_have_a_generator_of_its_own(tmp_path):
     assert PairsFile(file="mine.csv", columns=columns).columns == columns
 
 
+@pytest.mark.slow
 def test_a_users_csv_runs_through_detection_with_one_stanza(fresh: World):
     write(fresh.folder / "mine.csv", ROWS)
     study = fresh.study(pairs={"file": "mine.csv", "columns": COLUMNS}, steering_layers=[], layers=[-1, 2, 3])
