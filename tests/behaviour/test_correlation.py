@@ -138,10 +138,11 @@ def test_readings_meet_the_scores_of_the_same_texts_which_are_coherent_and_rated
 def test_answers_in_games_meet_the_deeds_of_their_episode(tmp_path):
     """Two episodes at one dose, two turns each: what counts is the score of the last turn, whatever the order of rows."""
     at = {"arm": "probe", "layer": 3, "game": "the_duel", "variant": "default", "alpha": 0.5}
+    beside = {"outcome": "done", "reached": False, "cut": False, "log_odds": None}
     scored = {(0, 2): 2, (0, 1): 0, (1, 1): 0, (1, 2): 1}
-    turns = [{**at, "seed": seed, "turn": turn, "score": score} for (seed, turn), score in scored.items()]
+    turns = [{**at, **beside, "seed": seed, "turn": turn, "score": score} for (seed, turn), score in scored.items()]
     write_row_groups([pa.Table.from_pylist(turns)], tmp_path / "turns.parquet")
-    written = pd.DataFrame(turns).rename(columns={"game": "scenario", "seed": "sample"}).drop(columns="score")
+    written = pd.DataFrame(turns).rename(columns={"game": "scenario", "seed": "sample"}).drop(columns=["score", *beside])
     readings = written.assign(author="m", block=2, projection=[1.0, 0.0, -1.0, -2.0])
     elsewhere = readings.head(1).assign(turn=None, variant=None, projection=9.0)
     found = done(pd.concat([readings, elsewhere]), tmp_path / "turns.parquet", "m").sort_values("sample")

@@ -12,7 +12,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from probesteer.errors import InputError
-from probesteer.games import GAMES, Action, identifier
+from probesteer.games import GAMES, Action
 from probesteer.games.game import done
 from probesteer.games.policies import at_random, empathic, play, task_focused
 
@@ -38,7 +38,7 @@ def game(request):
 def test_a_registered_game_passes_gymnasiums_check_without_a_warning(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        made = gymnasium.make(identifier(name), render_mode="ansi")
+        made = gymnasium.make(f"probesteer/{GAMES[name].__name__}-v1", render_mode="ansi")
         check_env(made.unwrapped)
         observation, _ = made.reset(seed=3, options={"need": False})
         assert made.render() == observation

@@ -10,7 +10,7 @@ import pyarrow as pa
 from scipy.stats import norm, rankdata, t
 
 from probesteer.behaviour.changes import Interval, bounded
-from probesteer.behaviour.deeds import BEST, EPISODE
+from probesteer.behaviour.deeds import BEST, episodes_of
 from probesteer.behaviour.gap import gap_row
 from probesteer.behaviour.ratings import arms_of
 from probesteer.files.tables import read_fingerprint, read_row_groups, read_table, write_table
@@ -79,14 +79,12 @@ def done(readings: pd.DataFrame, transcripts: Path, author: str) -> pd.DataFrame
 
     The evidence is their score less 1, so that the best is positive, and none is evidence against.
     """
-    turns = [group.select([*EPISODE, "turn", "score"]).to_pandas() for group in read_row_groups(transcripts)]
-    last = pd.concat(turns).sort_values("turn").groupby(EPISODE, dropna=False)["score"].last().reset_index()
-    last = last.rename(columns={"game": "scenario", "seed": "sample"}).assign(author=author)
-    evidence = (last.pop("score") - BEST / 2).astype(float)
-    last = last.assign(evidence=evidence, positive=evidence > 0, against=DEED).astype({"layer": "Int32"})
-    at = [*AT, "variant", "block"]
+    episodes = pd.concat([episodes_of(turns.to_pandas(), scorer=None) for turns in read_row_groups(transcripts)])
+    named = episodes.rename(columns={"game": "scenario", "seed": "sample"}).assign(author=author)
+    deeds = named[[*AT, "variant"]].assign(evidence=named["score"] - BEST / 2, against=DEED).astype({"layer": "Int32"})
     read = readings[readings["turn"].notna()].drop(columns="turn").astype({"layer": "Int32"}).dropna(subset=["projection"])
-    return read.groupby(at, dropna=False).mean().reset_index().merge(last, on=[*AT, "variant"])
+    means = read.groupby([*AT, "variant", "block"], dropna=False).mean().reset_index()
+    return means.merge(deeds.assign(positive=deeds["evidence"] > 0), on=[*AT, "variant"])
 
 
 def sets(points: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:

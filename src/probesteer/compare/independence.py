@@ -90,8 +90,8 @@ def spill_over(points: pd.DataFrame, concept: str, control: str) -> pd.DataFrame
     is read without the push.
     """
     rows, read = [], {concept: "projection", control: OF_CONTROL}
-    texts = points[(points["author"] == points["model"]) & points["variant"].isna()]  # not what was written in games
-    for (model, block), own in texts.groupby(["model", "block"]):
+    written = points[(points["author"] == points["model"]) & points["variant"].isna()]  # not what was written in games
+    for (model, block), own in written.groupby(["model", "block"]):
         unsteered, steered = (own[own["arm"] == arm] for arm in (BASELINE_ARM, PROBE_ARM))
         texts = pd.concat([steered, *(unsteered.assign(layer=at) for at in steered["layer"].unique())])
         for what, column in read.items():
