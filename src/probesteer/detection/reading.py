@@ -68,21 +68,18 @@ class Reader:
 
 
 def reading_inputs(
-    study: Study,
-    model: Model,
-    card: Mapping[str, Any],
-    caches: Mapping[str, Mapping[str, Any]],
-    detection: str,
-    texts: Mapping[str, str],
-    games: Mapping[str, str],
+    study: Study, model: Model, card: Mapping[str, Any], caches: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Everything that determines a model's readings.
+    """Everything that determines a model's readings, given what determines the caches of its concepts.
 
-    Given what determines the caches of its concepts, and the fingerprints of its detection and, by author, of texts and games.
+    The detection, the texts and the games are there: of these it holds the fingerprints. Raises InputError.
     """
+    paths = study.paths
     inputs = {"numerics": NUMERICS, "model": card["digest"], "chat_template": card["chat_template"], "caches": dict(caches)}
-    inputs |= {"games": dict(games)} if games else {}
-    return {**inputs, "detection": detection, "texts": dict(texts), **reading_settings(study, model)}
+    inputs["detection"] = read_fingerprint(paths.detection(model.name))
+    inputs["texts"] = {name: read_fingerprint(paths.texts(name)) for name in study.authors_of(model.name)}
+    inputs["games"] = {name: read_fingerprint(paths.transcripts(name)) for name in study.games_read(model.name)}
+    return {**inputs, **reading_settings(study, model)}
 
 
 def read_model(study: Study, model: Model) -> None:
@@ -96,12 +93,7 @@ def read_model(study: Study, model: Model) -> None:
     sets, card = pair_sets(study), read_card(study.paths.card(model.name, model.key))
     paths = {name: activations_path(study, model, pairs) for name, pairs in sets.items()}
     path = paths[study.concept]
-    sources = {name: study.paths.texts(name) for name in study.authors_of(model.name)}
-    detection = study.paths.detection(model.name)
-    games = {name: study.paths.transcripts(name) for name in study.games_read(model.name)}
-    prints = [{name: read_fingerprint(source) for name, source in of.items()} for of in (sources, games)]
-    made = {name: read_inputs(one) for name, one in paths.items()}
-    inputs = reading_inputs(study, model, card, made, read_fingerprint(detection), *prints)
+    inputs = reading_inputs(study, model, card, {name: read_inputs(one) for name, one in paths.items()})
     made_from = {of: {**inputs, "of": of} for of in READINGS}
     if all(is_fresh(study.paths.readings(model.name, of), own) for of, own in made_from.items()):
         print(f"the readings of {model.name} are up to date", file=sys.stderr)
@@ -110,8 +102,9 @@ def read_model(study: Study, model: Model) -> None:
     block = chosen_block(study, model)
     caches = {layer: read_layer(path, layer) for layer in blocks}
     limit = study.criteria.trend_alpha
-    tables = [(name, read_table(source).to_pandas()) for name, source in sources.items()]
-    tables += [(name, said_in(turns.to_pandas())) for name, source in games.items() for turns in read_row_groups(source)]
+    tables = [(name, read_table(study.paths.texts(name)).to_pandas()) for name in study.authors_of(model.name)]
+    for name in study.games_read(model.name):
+        tables += [(name, said_in(turns.to_pandas())) for turns in read_row_groups(study.paths.transcripts(name))]
     texts = pd.concat([written(table, name, name == model.name, limit) for name, table in tables], ignore_index=True)
     readers = {"projection": Reader.of(caches[block])}
     if study.control_concept:

@@ -227,13 +227,10 @@ def _read(
 ) -> Iterator[Result]:
     """What a model reads in texts, and what that is worth; the texts and scores that it rests on are verified by themselves."""
     paths, authors = study.paths, study.authors_of(model.name)
-    texts = {name: paths.texts(name) for name in authors}
-    games = {name: paths.transcripts(name) for name in study.games_read(model.name)}
-    read = [{name: read_fingerprint(path) for name, path in of.items()} for of in (texts, games)]
-    made_from = reading_inputs(study, model, card, caches, read_fingerprint(paths.detection(model.name)), *read)
+    made_from = reading_inputs(study, model, card, caches)
     scores = {name: paths.scores(name, study.scorers[0]) for name in authors}
     inputs = [paths.card(model.name, model.key), *files.values(), paths.detection(model.name)]
-    inputs += [*texts.values(), *games.values(), *scores.values()]
+    inputs += [*map(paths.texts, authors), *map(paths.transcripts, study.games_read(model.name)), *scores.values()]
     readings = {of: {**made_from, "of": of} for of in READINGS}
     for of, own in readings.items():
         path = paths.readings(model.name, of)
